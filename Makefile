@@ -1,0 +1,60 @@
+# The daily work. `make` or `make help` lists the targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+OUTPUT ?= build/notebooks
+# make run CONSTRAINTS= takes the newest versions instead of the tested ones.
+CONSTRAINTS ?= constraints.txt
+# make run TORCH=cpu takes torch's CPU build (Linux; macOS and Windows have it anyway).
+TORCH ?=
+
+PY := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
+READY := $(VENV)/.ready
+# Longer than the longest cell takes on the slowest machine that we know of.
+CELL_TIMEOUT := 1800
+
+.PHONY: help setup run test lint format notebooks mamba-ssm clean
+.DEFAULT_GOAL := help
+
+help:  ## list these targets
+	@echo "make TARGET [PYTHON=python3.12] [TORCH=cpu] [CONSTRAINTS=]"
+	@sed -n 's/^\([a-z-]*\):.*## /  \1:/p' Makefile | awk -F: '{printf "  %-12s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## the virtual environment and everything in it; run and test do it themselves
+
+run: $(READY)  ## execute every notebook into build/notebooks, and say what accuracy was reached
+	@$(PY) notebooks/run.py --output $(OUTPUT)
+
+test: $(READY) lint  ## unit tests, then nbval over every notebook
+	$(PY) -m pytest
+	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout $(CELL_TIMEOUT) notebooks
+
+lint: $(READY)  ## ruff, over code and notebooks
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+
+format: $(READY)  ## let ruff put code and notebooks in order
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+notebooks: $(READY)  ## execute the notebooks in place: the outputs that are committed
+	@$(PY) notebooks/run.py --in-place
+
+mamba-ssm: $(READY)  ## try again to install mamba-ssm
+	@$(PY) colab/setup.py
+
+clean:  ## remove what the targets made, the virtual environment included
+	rm -rf $(VENV) build helpers/data/MNIST *.egg-info .pytest_cache .ruff_cache
+
+# The stamp comes last: an installation that was interrupted is taken up again, a finished one is never repeated.
+$(READY): requirements.txt constraints.txt pyproject.toml colab/setup.py
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "There is no $(PYTHON) here. Install Python 3.10 to 3.14, or name one: make PYTHON=python3.12 run"; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 14) else \
+	  "This needs Python 3.10 to 3.14; $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 run" % v)'
+	@echo "Setting up $(VENV): minutes, and about 6 GB where torch comes with CUDA. Once only."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) \
+	  $(if $(TORCH),-r colab/torch-$(TORCH).txt) -r requirements.txt -e .
+	@$(PY) colab/setup.py || true
+	@touch $@

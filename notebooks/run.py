@@ -1,0 +1,112 @@
+"""Execute the notebooks, in order, for real: ``python notebooks/run.py``.
+
+Each is executed from its first cell to its last in a fresh kernel, and saved into an output folder; the committed ones
+stay as they are. The first cell that fails ends the run with its notebook, its number and its traceback.
+"""
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+HERE = Path(__file__).resolve().parent
+
+
+class Client(NotebookClient):
+    """Executes a notebook, keeps one line on the terminal up to date, and leaves progress bars out of the outputs."""
+
+    label = ""
+    current = 0  # the cell that runs now, counted from 1, texts included
+
+    def say(self, text: str) -> None:
+        if sys.stdout.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            print("\r" + f"{self.label} {text}"[:width].ljust(width), end="", flush=True)
+
+    async def async_execute_cell(self, cell, cell_index, *args, **kwargs):
+        self.current = cell_index + 1
+        self.say(f"cell {self.current} of {len(self.nb.cells)}")
+        return await super().async_execute_cell(cell, cell_index, *args, **kwargs)
+
+    def output(self, outs, msg, display_id, cell_index):
+        content = msg["content"]
+        if msg["msg_type"] == "stream" and content["name"] == "stderr" and "\r" in content["text"]:
+            bar = content["text"].rstrip().rpartition("\r")[2].strip()
+            self.say(f"cell {self.current} of {len(self.nb.cells)}: {bar}")
+            return None
+        return super().output(outs, msg, display_id, cell_index)
+
+
+def tidy(notebook) -> None:
+    """Drop what differs from run to run and says nothing: times of execution, the kernel's patch version."""
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+
+
+def results(notebook) -> str:
+    """What the cells tagged ``result`` printed."""
+    cells = [cell for cell in notebook.cells if "result" in cell.metadata.get("tags", [])]
+    return "".join(output.get("text", "") for cell in cells for output in cell.outputs)
+
+
+def execute(path: Path, target: Path, label: str, timeout: int) -> str:
+    """Execute one notebook into ``target``; return its results, or exit with what went wrong."""
+    notebook = nbformat.read(path, as_version=4)
+    client = Client(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],  # the kernel's own warnings are not the notebook's
+        resources={"metadata": {"path": str(HERE)}},
+    )
+    client.label = label
+    began = time.perf_counter()
+    try:
+        client.execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        failed = target.with_suffix(".failed.ipynb")
+        nbformat.write(notebook, failed)
+        sys.exit(f"\n{label} failed in cell {client.current} of {len(notebook.cells)}; so far: {failed}\n\n{error}")
+    tidy(notebook)
+    nbformat.write(notebook, target)
+    client.say("")
+    print(f"\r{label} {time.perf_counter() - began:.0f} s", flush=True)
+    return results(notebook)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all in this folder, in order of their names")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--output", type=Path, default=Path("build/notebooks"), help="folder (default: %(default)s)")
+    where.add_argument("--in-place", action="store_true", help="overwrite the notebooks: for authors")
+    parser.add_argument("--timeout", type=int, default=1800, help="seconds a cell may take (default: %(default)s)")
+    arguments = parser.parse_args()
+
+    paths = arguments.notebooks or sorted(HERE.glob("*.ipynb"))
+    for path in paths:
+        if not path.is_file():
+            parser.error(f"there is no notebook {path}")
+    if not arguments.in_place:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    began, summary = time.perf_counter(), ""
+    for number, path in enumerate(paths, start=1):
+        target = path if arguments.in_place else arguments.output / path.name
+        summary += execute(path, target, f"[{number}/{len(paths)}] {path.stem}:", arguments.timeout)
+    where = HERE if arguments.in_place else arguments.output.resolve()
+    print(f"All {len(paths)} ran, in {(time.perf_counter() - began) / 60:.1f} minutes. They are in {where}")
+    print(summary, end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""The net holds: faults planted in a copy of a notebook, and which of the two checks goes red, where and why.
+
+The copy is the first part of notebook 1, up to its training. It runs beside a copy of ``helpers``, so that these can be
+damaged too. Code cells are counted from 1, as their execution counts are (nbval itself counts from 0).
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree
+from pathlib import Path
+
+import nbformat
+import pytest
+from structure import problems
+
+from helpers import mnist
+
+ROOT = Path(__file__).parent.parent
+LIMIT = 25  # seconds a cell of the copy may take; the planted one sleeps for longer
+
+
+class Copy:
+    """A copy of the notebook and of the helpers, in a folder of its own."""
+
+    def __init__(self, folder):
+        self.path = folder / "copy.ipynb"
+        self.helpers = folder / "helpers"
+        shutil.copytree(ROOT / "helpers", self.helpers, ignore=shutil.ignore_patterns("MNIST", "__pycache__"))
+        self.notebook = nbformat.read(ROOT / "notebooks" / "01_mnist_as_a_sequence.ipynb", as_version=4)
+        titles = [cell.source.splitlines()[0] for cell in self.notebook.cells]
+        del self.notebook.cells[titles.index("## Two yardsticks") :]
+
+    def cell(self, words):
+        """The one code cell that contains some words, and its number."""
+        code = [cell for cell in self.notebook.cells if cell.cell_type == "code"]
+        ((number, cell),) = ((i, c) for i, c in enumerate(code, start=1) if words in c.source)
+        return number, cell
+
+    def nbval(self):
+        """Run nbval over the copy: ``{number of a cell that failed: why}``."""
+        nbformat.write(self.notebook, self.path)
+        report = self.path.with_suffix(".xml")
+        command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", f"--junitxml={report}"]
+        command += ["-p", "no:cacheprovider", "--color=no", f"--nbval-cell-timeout={LIMIT}", str(self.path)]
+        environment = {**os.environ, "PYTHONPATH": str(self.path.parent), "MNIST_ROOT": str(mnist.ARCHIVES)}
+        run = subprocess.run(command, cwd=self.path.parent, env=environment, capture_output=True, text=True)
+        cases = list(xml.etree.ElementTree.parse(report).iter("testcase"))
+        assert len(cases) == len([cell for cell in self.notebook.cells if cell.cell_type == "code"]), run.stdout
+        red = {}
+        for case in cases:
+            failure = case.find("failure")
+            if failure is not None:
+                red[int(case.get("name").removeprefix("Cell ")) + 1] = failure.text
+        assert (run.returncode == 0) == (not red), run.stdout
+        return red
+
+    def structure(self):
+        nbformat.write(self.notebook, self.path)
+        return problems(self.path)
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return Copy(tmp_path)
+
+
+def assert_red(found, expected):
+    """Only the expected cells (or sentences) are red, each for the expected reason."""
+    assert len(found) == len(expected), found
+    if isinstance(found, dict):
+        assert list(found) == list(expected), found
+        found, expected = found.values(), expected.values()
+    for text, reason in zip(found, expected, strict=True):
+        assert reason in text
+
+
+def test_unplanted_copy_is_green(copy):
+    assert copy.structure() == []
+    assert copy.nbval() == {}
+
+
+def test_changed_number(copy):
+    number, cell = copy.cell("steps later")
+    cell.outputs[0].text = cell.outputs[0].text.replace("0.82", "0.83")
+    assert copy.structure() == []
+    assert_red(copy.nbval(), {number: "0.83"})
+
+
+def test_exception(copy):
+    number, cell = copy.cell("digit[row, column]")
+    cell.source = cell.source.replace("28 * row + column", "28 * row + 28 * column + 784")
+    assert copy.structure() == []
+    assert_red(copy.nbval(), {number: "IndexError"})
+
+
+def test_stripped_count(copy):
+    number, cell = copy.cell("digit[row, column]")
+    cell.execution_count = None
+    assert_red(copy.structure(), [f"cell {number}: execution count None, expected {number}"])
+    assert_red(copy.nbval(), {number: "Unrun reference cell has outputs"})
+
+
+def test_stripped_count_and_output_is_seen_by_the_structure_alone(copy):
+    number, cell = copy.cell("digit[row, column]")
+    cell.execution_count, cell.outputs = None, []
+    assert_red(copy.structure(), [f"cell {number}: execution count None, expected {number}"])
+    assert copy.nbval() == {}
+
+
+def test_cell_out_of_order(copy):
+    number, cell = copy.cell("class_balance")
+    _, after = copy.cell("always answering")
+    cells = copy.notebook.cells
+    i, j = cells.index(cell), cells.index(after)
+    cells[i], cells[j] = after, cell
+    assert_red(
+        copy.structure(),
+        [
+            f"cell {number}: execution count {number + 1}, expected {number}",
+            f"cell {number + 1}: execution count {number}, expected {number + 1}",
+        ],
+    )
+    assert copy.nbval() == {}
+
+
+def test_missing_helper(copy):
+    (copy.helpers / "plots.py").unlink()
+    number, _ = copy.cell("from helpers import")
+    assert copy.structure() == []
+    red = copy.nbval()
+    assert min(red) == number == 1 and "cannot import name 'plots' from 'helpers'" in red[number]
+
+
+def test_renamed_helper_function(copy):
+    text = (copy.helpers / "mnist.py").read_text()
+    (copy.helpers / "mnist.py").write_text(text.replace("def sequences(", "def flattened("))
+    number, _ = copy.cell("mnist.sequences(")
+    assert copy.structure() == []
+    red = copy.nbval()
+    assert min(red) == number and "has no attribute 'sequences'" in red[number]
+
+
+def test_cell_that_hangs(copy):
+    number, cell = copy.cell("randperm")
+    cell.source = f"import time\n\ntime.sleep({20 * LIMIT})"
+    assert copy.structure() == []
+    assert_red(copy.nbval(), {number: f"Timeout of {LIMIT} seconds exceeded"})
+
+
+def test_no_compared_cell(copy):
+    for cell in copy.notebook.cells:
+        if cell.cell_type == "code" and cell.outputs:
+            cell.metadata["tags"] = ["nbval-ignore-output"]
+    red = copy.structure()
+    assert "no cell that prints is compared" in red[-1]
+    assert len(red) > 2 and all("nothing in it is measured" in text for text in red[:-1])
+    assert copy.nbval() == {}
+
+
+def test_widget_state(copy):
+    copy.notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+    assert_red(copy.structure(), ["widget state"])
+    assert copy.nbval() == {}
+
+
+def test_committed_error(copy):
+    number, cell = copy.cell("digit[row, column]")
+    cell.outputs.append(nbformat.v4.new_output("error", ename="ValueError", evalue="planted", traceback=[]))
+    assert_red(copy.structure(), [f"cell {number}: an error output is committed: ValueError"])
+    assert_red(copy.nbval(), {number: "Missing output fields"})
+
+
+@pytest.mark.parametrize(
+    "plant, said",
+    [
+        (lambda cell: cell.metadata.update(tags=["nbval-skip"]), "no cell is skipped"),
+        (lambda cell: cell.metadata.update(tags=["raises-exception"]), "no cell is skipped, or expected to fail"),
+        (lambda cell: cell.update(source="# NBVAL_SKIP\n" + cell.source), "a comment speaks to nbval"),
+        (lambda cell: cell.update(source="%tiem 1"), "not plain Python"),
+        (lambda cell: cell.update(source=""), "empty"),
+        (lambda cell: cell.metadata.update(tags=["nbval-ignore-output"]), "nothing in it is measured"),
+        (lambda cell: cell.outputs.append(nbformat.v4.new_output("stream", name="stderr", text="x")), "on stderr"),
+        (lambda cell: cell.outputs[0].update(text="/home/me/mnist"), "a place on the author's machine"),
+    ],
+)
+def test_what_the_structure_alone_can_see(copy, plant, said):
+    number, cell = copy.cell("digit[row, column]")
+    plant(cell)
+    red = copy.structure()
+    assert any(text.startswith(f"cell {number}: ") and said in text for text in red), red

@@ -1,0 +1,150 @@
+"""The models, the loop that fits them, and the figures."""
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from matplotlib.figure import Figure
+from torch.utils.data import DataLoader, TensorDataset
+
+from helpers import mnist, models, plots, train
+from helpers.mamba import Mamba
+
+MODELS = [models.LinearClassifier, models.ConvClassifier, models.PixelClassifier]
+
+
+def loader(n=256, batch_size=64):
+    pixels, labels = mnist.sequences(mnist.load(train=False))
+    return DataLoader(TensorDataset(pixels[:n], labels[:n]), batch_size=batch_size)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_models_map_pixels_to_logits(model):
+    assert model()(torch.randn(3, 784, 1)).shape == (3, 10)
+
+
+def test_block_is_causal_and_keeps_the_shape():
+    torch.manual_seed(0)
+    block, x = Mamba(8, d_state=4), torch.randn(2, 40, 8)
+    changed = x.clone()
+    changed[:, 25] += 1
+    y, z = block(x), block(changed)
+    assert y.shape == x.shape
+    torch.testing.assert_close(y[:, :25], z[:, :25])
+    assert not torch.allclose(y[:, 25:], z[:, 25:])
+
+
+def test_block_starts_with_step_sizes_between_the_bounds():
+    steps = torch.nn.functional.softplus(Mamba(64, dt_min=0.002, dt_max=0.05).dt_proj.bias)
+    assert 0.002 <= steps.min() < 0.004 and 0.025 < steps.max() <= 0.0501
+    with pytest.raises(ValueError, match="dt_init must be 'random' or 'constant', got 'zero'"):
+        Mamba(8, dt_init="zero")
+
+
+def test_pixel_classifier_depends_on_order_and_on_every_part_of_the_digit():
+    torch.manual_seed(0)
+    model, (pixels, _) = models.PixelClassifier().double(), next(iter(loader(n=2)))
+    pixels = pixels.double().requires_grad_()
+    logits = model(pixels)
+    assert not torch.allclose(logits, model(pixels.flip(1)))
+    (gradient,) = torch.autograd.grad(logits[:, 0].sum(), pixels)
+    assert (gradient != 0).all()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_fit_learns_a_few_digits_by_heart(model):
+    torch.manual_seed(0)
+    net, few = model(), loader(n=32, batch_size=16)
+    steps = 100 if model is models.PixelClassifier else 30
+    records = train.fit(net, few, steps, lr=1e-2, every=10)
+    assert [r["step"] for r in records] == list(range(10, steps + 1, 10))
+    assert records[-1]["images"] == 16 * steps
+    assert records[-1]["loss"] < 0.5 * records[0]["loss"]
+    result = train.evaluate(net, few)
+    assert result.accuracy > 0.8 and result.loss < records[0]["loss"]
+
+
+def test_fit_gives_the_same_result_for_the_same_seed():
+    def losses():
+        torch.manual_seed(3)
+        return [r["loss"] for r in train.fit(models.LinearClassifier(), loader(), 6, lr=1e-2, every=1)]
+
+    assert losses() == losses()
+
+
+def test_fit_decays_only_what_should_be_decayed():
+    model = models.PixelClassifier(d_model=4, n_layer=1, d_state=2)
+    seen = {}
+
+    class Spy(torch.optim.AdamW):
+        def __init__(self, groups, **options):
+            seen.update({id(p): group["weight_decay"] for group in groups for p in group["params"]})
+            super().__init__(groups, **options)
+
+    original, torch.optim.AdamW = torch.optim.AdamW, Spy
+    try:
+        train.fit(model, loader(n=8), 1, lr=1e-3, weight_decay=0.1)
+    finally:
+        torch.optim.AdamW = original
+    decay = {name: seen[id(p)] for name, p in model.named_parameters()}
+    kept = {name for name, value in decay.items() if value == 0}
+    assert kept == {name for name in decay if name.endswith(("bias", "A_log", "D")) or "norm" in name}
+
+
+def test_fit_stops_when_the_loss_is_not_a_number():
+    model = models.LinearClassifier()
+    torch.nn.init.constant_(model[1].weight, float("nan"))
+    with pytest.raises(FloatingPointError, match=r"the loss is nan at step 1: try a lower lr than 0\.5"):
+        train.fit(model, loader(), 5, lr=0.5)
+    with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
+        train.fit(model, loader(), 0, lr=0.5)
+
+
+def test_evaluate():
+    class Threes(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, pixels):
+            return torch.nn.functional.one_hot(torch.full((len(pixels),), 3), 10).float() + self.bias
+
+    model, digits = Threes().train(), loader(n=1000)
+    result = train.evaluate(model, digits)
+    labels = mnist.load(train=False).targets[:1000]
+    assert torch.equal(result.labels, labels) and (result.predictions == 3).all()
+    assert result.accuracy == (labels == 3).sum().item() / 1000
+    right = torch.log(torch.e + torch.tensor(9.0))
+    expected = (right - 1) * result.accuracy + right * (1 - result.accuracy)
+    assert abs(result.loss - expected.item()) < 1e-5
+    assert model.training, "the model is left in the mode it was in"
+    assert str(result).startswith(f"{result.accuracy:.2%} (95 % interval ")
+
+
+def test_interval():
+    # Newcombe, Statistics in Medicine 17 (1998), table I: 81 of 263, and 0 of 20.
+    assert [round(x, 4) for x in train.interval(81 / 263, 263)] == [0.2553, 0.3662]
+    assert [round(x, 4) for x in train.interval(0, 20)] == [0.0, 0.1611]
+
+
+def test_every_figure_draws_on_real_digits_and_labels_its_axes():
+    test_set = mnist.load(train=False)
+    digit, labels = test_set.data[0], test_set.targets
+    records = [{"images": 10 * i, "loss": 1 / i, "accuracy": i / 5} for i in (1, 2, 3)]
+    figures = [
+        plots.signal(digit),
+        plots.neighbours(digit, {"here": (10, 19), "below": (11, 19)}),
+        plots.class_balance({"test": labels}),
+        plots.timings([10, 20], {"one": [1.0, 2.0], "two": [3.0, 4.0]}, "title"),
+        plots.training(records, {"linear": 0.9}),
+        plots.confusion(labels, labels.flip(0)),
+        plots.digits(test_set.data[:3], ["7", "2", "1"], columns=2),
+    ]
+    for figure in figures:
+        assert isinstance(figure, Figure)
+        figure.canvas.draw()
+        for axes in figure.axes:
+            assert not axes.has_data() or axes.get_images() or (axes.get_xlabel() and axes.get_ylabel())
+        plt.close(figure)
+    drawn = {text.get_text() for text in figures[5].axes[0].texts}
+    shares = [((labels == i) & (labels.flip(0) == i)).sum() / (labels == i).sum() for i in range(10)]
+    assert {f"{100 * share:.1f}" for share in shares} <= drawn
