@@ -18,16 +18,19 @@ CELL_TIMEOUT := 1800
 
 help:  ## list these targets
 	@echo "make TARGET [PYTHON=python3.12] [TORCH=cpu] [CONSTRAINTS=]"
-	@sed -n 's/^\([a-z-]*\):.*## /  \1:/p' Makefile | awk -F: '{printf "  %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | awk -F: '{printf "  %-12s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## the virtual environment and everything in it; run and test do it themselves
 
 run: $(READY)  ## execute every notebook into build/notebooks, and say what accuracy was reached
 	@$(PY) notebooks/run.py --output $(OUTPUT)
 
-test: $(READY) lint  ## unit tests, then nbval over every notebook
-	$(PY) -m pytest
-	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout $(CELL_TIMEOUT) notebooks
+test: $(READY)  ## ruff, unit tests, then nbval over every notebook
+	@began=$$(date +%s); echo "Ruff, unit tests, then every notebook is executed and compared: about a quarter of an hour." && \
+	$(MAKE) --no-print-directory lint && \
+	$(PY) -m pytest && \
+	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout $(CELL_TIMEOUT) notebooks && \
+	echo "All of it passed, in $$((($$(date +%s) - began) / 60)) minutes."
 
 lint: $(READY)  ## ruff, over code and notebooks
 	$(PY) -m ruff check
@@ -37,7 +40,7 @@ format: $(READY)  ## let ruff put code and notebooks in order
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
-notebooks: $(READY)  ## execute the notebooks in place: the outputs that are committed
+notebooks: $(READY)  ## execute the notebooks in place, for the outputs that are committed
 	@$(PY) notebooks/run.py --in-place
 
 mamba-ssm: $(READY)  ## try again to install mamba-ssm
@@ -52,7 +55,7 @@ $(READY): requirements.txt constraints.txt pyproject.toml colab/setup.py
 	  { echo "There is no $(PYTHON) here. Install Python 3.10 to 3.14, or name one: make PYTHON=python3.12 run"; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 14) else \
 	  "This needs Python 3.10 to 3.14; $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 run" % v)'
-	@echo "Setting up $(VENV): minutes, and about 6 GB where torch comes with CUDA. Once only."
+	@echo "Setting up $(VENV), once: some minutes, and about 6 GB where torch comes with CUDA."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) \
 	  $(if $(TORCH),-r colab/torch-$(TORCH).txt) -r requirements.txt -e .

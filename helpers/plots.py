@@ -1,6 +1,7 @@
 """Every figure of the tutorial, in one style: readable in grey, to the colour-blind, and at the width of a page.
 
-Every function draws and returns a new matplotlib figure. Importing this module sets the style for all figures.
+Every function draws a new matplotlib figure, which a notebook shows below the cell; outside one, ``plt.gcf()`` is that
+figure. Nothing is returned: IPython would show the figure a second time. Importing this module sets the style.
 """
 
 import matplotlib.pyplot as plt
@@ -26,7 +27,7 @@ plt.rcParams.update(STYLE)
 
 
 def _picture(axes, image):
-    axes.imshow(image, cmap="gray_r", interpolation="nearest")
+    axes.imshow(image.numpy(), cmap="gray_r", interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     axes.spines[:].set_visible(True)
@@ -35,73 +36,68 @@ def _picture(axes, image):
 def digits(images, titles, columns=10):
     """A sheet of digits. ``images``: ``(n, 28, 28)``; ``titles``: n strings."""
     rows = -(-len(images) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(8, 1.0 * rows), squeeze=False)
+    _, grid = plt.subplots(rows, columns, figsize=(8, 1.0 * rows), squeeze=False)
     for axes in grid.flat[len(images) :]:
         axes.set_visible(False)
     for axes, image, title in zip(grid.flat, images, titles, strict=False):
         _picture(axes, image)
         axes.set_title(title, fontsize=9)
-    return figure
 
 
 def signal(image):
     """A digit, and beside it the same 784 pixels in a line. ``image``: ``(28, 28)``, values 0 to 255."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.4), width_ratios=[1, 3])
+    _, (left, right) = plt.subplots(1, 2, figsize=(8, 2.4), width_ratios=[1, 3])
     _picture(left, image)
     for row in range(0, 785, 28):
         right.axvline(row, color="#dddddd", linewidth=0.6)
-    right.plot(image.reshape(-1), color=BLUE, linewidth=1)
+    right.plot(image.reshape(-1).numpy(), color=BLUE, linewidth=1)
     right.grid(False)
-    right.set(xlabel="position in the sequence (a line a row)", ylabel="brightness", xlim=(0, 784))
-    return figure
+    right.set(xlabel="position in the sequence (a line a row)", ylabel="ink (0 to 255)", xlim=(0, 784))
 
 
 def neighbours(image, positions):
     """Where pixels of a picture land in the sequence. ``positions``: ``{name: (row, column)}``."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.4), width_ratios=[1, 3])
+    _, (left, right) = plt.subplots(1, 2, figsize=(8, 2.4), width_ratios=[1, 3])
     _picture(left, image)
-    right.plot(image.reshape(-1), color="#bbbbbb", linewidth=1)
+    right.plot(image.reshape(-1).numpy(), color="#bbbbbb", linewidth=1)
     first = min(row * 28 + column for row, column in positions.values())
-    right.set(xlabel="position in the sequence", ylabel="brightness", xlim=(first - 12, first + 44))
+    right.set(xlabel="position in the sequence", ylabel="ink (0 to 255)", xlim=(first - 12, first + 44))
     for (name, (row, column)), (colour, marker, _) in zip(positions.items(), LINES, strict=False):
         place = row * 28 + column
         left.plot(column, row, marker, color=colour, markeredgecolor="white", markersize=8)
-        right.plot(place, image[row, column], marker, color=colour, markersize=8, label=f"{name}: {place}")
+        right.plot(place, image[row, column].item(), marker, color=colour, markersize=8, label=f"{name}: {place}")
     right.legend(loc="upper right", fontsize=9)
-    return figure
 
 
 def class_balance(labels):
     """How often each digit occurs. ``labels``: ``{name of the set: int64 (n,)}``."""
-    figure, axes = plt.subplots(figsize=(8, 2.4))
+    _, axes = plt.subplots(figsize=(8, 2.4))
     width = 0.8 / len(labels)
     for i, ((name, values), (colour, _, _)) in enumerate(zip(labels.items(), LINES, strict=False)):
-        share = torch.bincount(values, minlength=10) / len(values)
+        share = (torch.bincount(values, minlength=10) / len(values)).tolist()
         places = [digit + (i - (len(labels) - 1) / 2) * width for digit in range(10)]
         axes.bar(places, share, width, color=colour, label=f"{name} ({len(values):,})")
     axes.axhline(0.1, color="black", linewidth=0.8, linestyle=":")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set(xlabel="digit", ylabel="share of the set", xticks=range(10), ylim=(0, 0.15))
+    axes.set(xlabel="digit", ylabel="share of the set", xticks=range(10), yticks=[0, 0.05, 0.1, 0.15])
     axes.legend(ncols=3, fontsize=9)
-    return figure
 
 
 def timings(lengths, times, title):
     """Seconds against length, both logarithmic. ``times``: ``{name: seconds at each length}``."""
-    figure, axes = plt.subplots(figsize=(8, 3.2))
+    _, axes = plt.subplots(figsize=(8, 3.2))
     for (name, values), (colour, marker, dashes) in zip(times.items(), LINES, strict=False):
         axes.plot(lengths[: len(values)], values, color=colour, marker=marker, linestyle=dashes, label=name)
     axes.set(xscale="log", yscale="log", xlabel="length", ylabel="seconds", title=title)
     axes.set_xticks(lengths, [str(length) for length in lengths])
     axes.minorticks_off()
     axes.legend(fontsize=9)
-    return figure
 
 
 def training(records, levels):
     """Loss and accuracy against images seen. ``records``: of ``train.fit``; ``levels``: ``{name: accuracy}``."""
     images = [record["images"] for record in records]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+    _, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
     left.plot(images, [record["loss"] for record in records], color=BLUE)
     left.set(xlabel="images seen", ylabel="training loss (nats)", ylim=(0, None))
     right.plot(images, [record["accuracy"] for record in records], color=BLUE, label="while training")
@@ -110,7 +106,6 @@ def training(records, levels):
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     right.set(xlabel="images seen", ylabel="accuracy", ylim=(0, 1))
     right.legend(loc="lower right", fontsize=9)
-    return figure
 
 
 def confusion(labels, predictions):
@@ -118,8 +113,10 @@ def confusion(labels, predictions):
     counts = torch.zeros(10, 10)
     counts.index_put_((labels, predictions), torch.ones(len(labels)), accumulate=True)
     shares = 100 * counts / counts.sum(1, keepdim=True)
-    figure, axes = plt.subplots(figsize=(5, 4.6))
-    axes.imshow(shares.sqrt(), cmap="Blues", vmin=0, vmax=10)  # the root lets a percent be seen beside a hundred
+    _, axes = plt.subplots(figsize=(5, 4.6))
+    axes.imshow(
+        shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=10
+    )  # the root lets a percent be seen beside a hundred
     for row in range(10):
         for column in range(10):
             if shares[row, column] >= 0.05:
@@ -128,4 +125,3 @@ def confusion(labels, predictions):
                 axes.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if light else "black")
     axes.grid(False)
     axes.set(xlabel="answer", ylabel="digit", xticks=range(10), yticks=range(10), title="percent of each digit")
-    return figure

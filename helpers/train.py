@@ -61,7 +61,8 @@ def fit(model, loader, steps: int, *, lr: float, weight_decay: float = 0.0, ever
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}], lr=lr
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.2)
+    # Of five steps torch's cycle makes a division by zero; fewer than six are the beginning of six.
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(steps, 6), pct_start=0.2)
 
     records, images, since, loss_sum, right = [], 0, 0, 0.0, 0
     batches = iter(())

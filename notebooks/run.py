@@ -99,6 +99,7 @@ def main() -> None:
             parser.error(f"there is no notebook {path}")
     if not arguments.in_place:
         arguments.output.mkdir(parents=True, exist_ok=True)
+    print(f"Executing {len(paths)} notebooks, from the first cell to the last: minutes, most of them in training.")
     began, summary = time.perf_counter(), ""
     for number, path in enumerate(paths, start=1):
         target = path if arguments.in_place else arguments.output / path.name

@@ -68,6 +68,8 @@ def _cell_problems(cell, number, measured):
     tags = set(cell.metadata.get("tags", []))
     for tag in sorted(tags & FORBIDDEN_TAGS):
         yield f"tag {tag}: no cell is skipped, or expected to fail, and comparison is the rule"
+    if cell.source.rstrip().endswith(";"):
+        yield "ends in a semicolon: under nbval IPython does not see it, and shows the value"
     if "NBVAL_" in cell.source:
         yield "a comment speaks to nbval: use a tag"
     try:

@@ -182,7 +182,7 @@ needs_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX users a
 
 
 @needs_posix
-def test_read_only_folder(tmp_path):
+def test_read_only_folder(tmp_path, archives):
     def attempt():
         if os.geteuid() == 0:  # root may write anywhere
             os.seteuid(65534)

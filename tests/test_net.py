@@ -28,6 +28,11 @@ class Copy:
         self.path = folder / "copy.ipynb"
         self.helpers = folder / "helpers"
         shutil.copytree(ROOT / "helpers", self.helpers, ignore=shutil.ignore_patterns("MNIST", "__pycache__"))
+        # The editable installation would find in the real helpers what is missing in the copy.
+        (folder / "sitecustomize.py").write_text(
+            "import sys\n"
+            "sys.meta_path[:] = [f for f in sys.meta_path if '__editable__' not in getattr(f, '__module__', '')]\n"
+        )
         self.notebook = nbformat.read(ROOT / "notebooks" / "01_mnist_as_a_sequence.ipynb", as_version=4)
         titles = [cell.source.splitlines()[0] for cell in self.notebook.cells]
         del self.notebook.cells[titles.index("## Two yardsticks") :]
@@ -180,6 +185,7 @@ def test_committed_error(copy):
         (lambda cell: cell.update(source="# NBVAL_SKIP\n" + cell.source), "a comment speaks to nbval"),
         (lambda cell: cell.update(source="%tiem 1"), "not plain Python"),
         (lambda cell: cell.update(source=""), "empty"),
+        (lambda cell: cell.update(source=cell.source + ";"), "ends in a semicolon"),
         (lambda cell: cell.metadata.update(tags=["nbval-ignore-output"]), "nothing in it is measured"),
         (lambda cell: cell.outputs.append(nbformat.v4.new_output("stream", name="stderr", text="x")), "on stderr"),
         (lambda cell: cell.outputs[0].update(text="/home/me/mnist"), "a place on the author's machine"),

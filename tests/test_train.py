@@ -3,7 +3,6 @@
 import matplotlib.pyplot as plt
 import pytest
 import torch
-from matplotlib.figure import Figure
 from torch.utils.data import DataLoader, TensorDataset
 
 from helpers import mnist, models, plots, train
@@ -53,9 +52,10 @@ def test_pixel_classifier_depends_on_order_and_on_every_part_of_the_digit():
 @pytest.mark.parametrize("model", MODELS)
 def test_fit_learns_a_few_digits_by_heart(model):
     torch.manual_seed(0)
-    net, few = model(), loader(n=32, batch_size=16)
+    small = {"d_model": 24, "n_layer": 1, "d_state": 4} if model is models.PixelClassifier else {}
+    net, few = model(**small), loader(n=16, batch_size=16)
     steps = 100 if model is models.PixelClassifier else 30
-    records = train.fit(net, few, steps, lr=1e-2, every=10)
+    records = train.fit(net, few, steps, lr=2e-2, every=10)
     assert [r["step"] for r in records] == list(range(10, steps + 1, 10))
     assert records[-1]["images"] == 16 * steps
     assert records[-1]["loss"] < 0.5 * records[0]["loss"]
@@ -69,6 +69,12 @@ def test_fit_gives_the_same_result_for_the_same_seed():
         return [r["loss"] for r in train.fit(models.LinearClassifier(), loader(), 6, lr=1e-2, every=1)]
 
     assert losses() == losses()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6, 7])
+def test_fit_takes_any_number_of_steps(steps):
+    records = train.fit(models.LinearClassifier(), loader(), steps, lr=1e-2)
+    assert [record["step"] for record in records] == list(range(1, steps + 1))
 
 
 def test_fit_decays_only_what_should_be_decayed():
@@ -130,21 +136,24 @@ def test_every_figure_draws_on_real_digits_and_labels_its_axes():
     test_set = mnist.load(train=False)
     digit, labels = test_set.data[0], test_set.targets
     records = [{"images": 10 * i, "loss": 1 / i, "accuracy": i / 5} for i in (1, 2, 3)]
-    figures = [
-        plots.signal(digit),
-        plots.neighbours(digit, {"here": (10, 19), "below": (11, 19)}),
-        plots.class_balance({"test": labels}),
-        plots.timings([10, 20], {"one": [1.0, 2.0], "two": [3.0, 4.0]}, "title"),
-        plots.training(records, {"linear": 0.9}),
-        plots.confusion(labels, labels.flip(0)),
-        plots.digits(test_set.data[:3], ["7", "2", "1"], columns=2),
-    ]
-    for figure in figures:
-        assert isinstance(figure, Figure)
+    draw = {
+        "signal": lambda: plots.signal(digit),
+        "neighbours": lambda: plots.neighbours(digit, {"here": (10, 19), "below": (11, 19)}),
+        "class_balance": lambda: plots.class_balance({"test": labels}),
+        "timings": lambda: plots.timings([10, 20], {"one": [1.0, 2.0], "two": [3.0, 4.0]}, "title"),
+        "training": lambda: plots.training(records, {"linear": 0.9}),
+        "digits": lambda: plots.digits(test_set.data[:3], ["7", "2", "1"], columns=2),
+        "confusion": lambda: plots.confusion(labels, labels.flip(0)),
+    }
+    for name, plot in draw.items():
+        plt.close("all")
+        assert plot() is None, name
+        assert len(plt.get_fignums()) == 1, name
+        figure = plt.gcf()
         figure.canvas.draw()
         for axes in figure.axes:
-            assert not axes.has_data() or axes.get_images() or (axes.get_xlabel() and axes.get_ylabel())
-        plt.close(figure)
-    drawn = {text.get_text() for text in figures[5].axes[0].texts}
+            assert not axes.has_data() or axes.get_images() or (axes.get_xlabel() and axes.get_ylabel()), name
+    drawn = {text.get_text() for text in figure.axes[0].texts}
     shares = [((labels == i) & (labels.flip(0) == i)).sum() / (labels == i).sum() for i in range(10)]
     assert {f"{100 * share:.1f}" for share in shares} <= drawn
+    plt.close("all")
