@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import http.server
-import multiprocessing
 import os
 import shutil
 import subprocess
@@ -158,24 +157,23 @@ def test_mirror_that_sends_another_file(tmp_path, mirror, archives, monkeypatch)
         mnist.load(train=False, root=tmp_path / "root")
 
 
-def in_another_process(function, *args):
-    """Run ``function`` in a fork, so that what it does to its own process stays there; return what it returned."""
-    context = multiprocessing.get_context("fork")
-    receive, send = context.Pipe()
-    process = context.Process(target=lambda: send.send(function(*args)))
-    process.start()
-    assert receive.poll(60), "the process gave no answer"
-    answer = receive.recv()
-    process.join()
-    return answer
-
-
-def error_of_load(root):
-    try:
-        mnist.load(train=False, root=root)
-    except mnist.DataError as error:
-        return str(error)
-    return "loaded"
+def error_of_load(root, archives, before):
+    """Load in a process of its own, after some code that makes it hard; return the error, or "loaded"."""
+    code = f"""
+import os
+from pathlib import Path
+from helpers import mnist
+mnist.ARCHIVES = Path({str(archives)!r})
+{before}
+try:
+    mnist.load(train=False, root={str(root)!r})
+    print("loaded")
+except mnist.DataError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
 
 
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX users and limits")
@@ -183,33 +181,24 @@ needs_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX users a
 
 @needs_posix
 def test_read_only_folder(tmp_path, archives):
-    def attempt():
-        if os.geteuid() == 0:  # root may write anywhere
-            os.seteuid(65534)
-        return error_of_load(tmp_path / "root")
-
-    (tmp_path / "root").mkdir()
+    (tmp_path / "root").mkdir(mode=0o555)
     for folder in (*tmp_path.parents[:2], tmp_path):
         folder.chmod(0o755)
-    (tmp_path / "root").chmod(0o555)
-    message = in_another_process(attempt)
+    # root may write anywhere, so as root we become nobody
+    message = error_of_load(tmp_path / "root", archives, "if os.geteuid() == 0: os.seteuid(65534)")
     assert "Permission denied" in message and "MNIST_ROOT" in message and str(tmp_path / "root") in message
 
 
 @needs_posix
-def test_full_disk_leaves_nothing_half_written(tmp_path):
-    def attempt():
-        import resource  # POSIX only
-
-        # The kernel refuses to let a file grow beyond 20 MB, in the middle of a write, as a full disk does.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, resource.RLIM_INFINITY))
-        return error_of_load(tmp_path)
-
-    message = in_another_process(attempt)
+def test_full_disk_leaves_nothing_half_written(tmp_path, archives):
+    # The kernel refuses to let a file grow beyond 20 MB, in the middle of a write, as a full disk does.
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, resource.RLIM_INFINITY))"
+    message = error_of_load(tmp_path / "root", archives, limit)
     assert "could not be extracted" in message and "Free some space" in message
-    raw = tmp_path / "MNIST" / "raw"
+    raw = tmp_path / "root" / "MNIST" / "raw"
     assert all(path.stat().st_size < 20_000_000 and path.suffix != ".part" for path in raw.iterdir())
-    assert_whole(tmp_path)
+    assert error_of_load(tmp_path / "root", archives, "") == "loaded"
+    assert_whole(tmp_path / "root")
 
 
 def test_killed_in_the_middle_of_a_write(tmp_path):
