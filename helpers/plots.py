@@ -97,7 +97,7 @@ def timings(lengths, times, title):
 def training(records, levels):
     """Loss and accuracy against images seen. ``records``: of ``train.fit``; ``levels``: ``{name: accuracy}``."""
     images = [record["images"] for record in records]
-    _, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+    _, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6))
     left.plot(images, [record["loss"] for record in records], color=BLUE)
     left.set(xlabel="images seen", ylabel="training loss (nats)", ylim=(0, None))
     right.plot(images, [record["accuracy"] for record in records], color=BLUE, label="while training")
@@ -105,7 +105,7 @@ def training(records, levels):
         right.axhline(level, color=colour, linestyle=dashes, label=f"{name}: {level:.1%}")
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     right.set(xlabel="images seen", ylabel="accuracy", ylim=(0, 1))
-    right.legend(loc="lower right", fontsize=9)
+    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
 
 
 def confusion(labels, predictions):
