@@ -108,8 +108,9 @@ def main() -> int:
         print(install())
         return 0
     except subprocess.CalledProcessError as error:
-        why = (error.stderr or "").strip().splitlines()[-1:] or [str(error)]
-        why = why[0]
+        lines = (error.stderr or "").strip().splitlines() or [str(error)]
+        # pip's first error names the package; what follows is advice
+        why = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ").rstrip(".")
     except (subprocess.TimeoutExpired, RuntimeError, ImportError, OSError) as error:
         why = str(error)
     print(

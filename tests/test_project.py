@@ -243,7 +243,7 @@ def machine(setup, monkeypatch):
         def pip(*arguments, **environment):
             calls.append((*arguments, environment))
             if any(word in argument for word in fails for argument in arguments):
-                raise subprocess.CalledProcessError(1, "pip", stderr="first line\nthe last line\n")
+                raise subprocess.CalledProcessError(1, "pip", stderr="WARNING: a\nERROR: the cause\nERROR: advice\n")
 
         monkeypatch.setattr(setup, "pip", pip)
         monkeypatch.setattr(setup, "works", lambda code: works[code is setup.KERNEL])
@@ -294,7 +294,7 @@ def test_failure_warns(setup, machine, capsys):
     machine(gpu=False, works=(False, False), fails=["mamba-ssm"])
     assert setup.main() == 1
     error = capsys.readouterr().err
-    assert error.startswith("Warning: mamba-ssm could not be installed (the last line). The tutorial runs without it.")
+    assert error.startswith("Warning: mamba-ssm could not be installed (the cause). The tutorial runs without it.")
     machine(gpu=False, works=(False, False))
     assert setup.main() == 1 and "cannot be imported" in capsys.readouterr().err
 
