@@ -110,7 +110,8 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         lines = (error.stderr or "").strip().splitlines() or [str(error)]
         # pip's first error names the package; what follows is advice
-        why = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ").rstrip(".")
+        cause = next((line for line in lines if line.startswith("ERROR: ")), lines[-1])
+        why = cause.removeprefix("ERROR: ").rstrip(".")
     except (subprocess.TimeoutExpired, RuntimeError, ImportError, OSError) as error:
         why = str(error)
     print(

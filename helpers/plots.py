@@ -114,9 +114,8 @@ def confusion(labels, predictions):
     counts.index_put_((labels, predictions), torch.ones(len(labels)), accumulate=True)
     shares = 100 * counts / counts.sum(1, keepdim=True)
     _, axes = plt.subplots(figsize=(5, 4.6))
-    axes.imshow(
-        shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=10
-    )  # the root lets a percent be seen beside a hundred
+    # The root lets a percent be seen beside a hundred.
+    axes.imshow(shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=10)
     for row in range(10):
         for column in range(10):
             if shares[row, column] >= 0.05:
