@@ -1,23 +1,76 @@
-"""The selective scan: one function, several ways to compute it.
+"""The selective scan: one function, five ways to compute it.
 
 ``selective_scan`` takes the arguments of ``mamba_ssm.ops.selective_scan_interface.selective_scan_fn`` and returns what
-it returns. This file checks and normalises the arguments; ``reference`` and ``associative`` do the work.
+it returns. This file checks and normalises the arguments and chooses who does the work:
+
+==============  =============  ==========================================================================
+``mamba_ssm``   ``official``   upstream's CUDA kernel
+``triton``      ``fused_gpu``  fused on the GPU, by hand
+``numba``       ``fused_cpu``  fused on the CPU, by hand
+``associative`` ``associative``  a parallel prefix scan in plain PyTorch: any device, any dtype
+``reference``   ``reference``  the recurrence as a reader would write it: any device, any dtype
+==============  =============  ==========================================================================
 
 Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", arXiv 2312.00752, algorithm 2.
 """
 
+import functools
+import importlib.util
+import math
+import warnings
+
 import torch
 import torch.nn.functional as F
 
-from helpers.scan import associative, reference
+from helpers.scan import associative, official, reference
 
-_SCANS = {"reference": reference.scan, "associative": associative.scan}
+BACKENDS = ("mamba_ssm", "triton", "numba", "associative", "reference")  # the fastest first
+_PLAIN = {"associative": associative.scan, "reference": reference.scan}
 
 
 def backends(device: torch.device | str) -> list[str]:
     """Name the backends that can run on ``device``, the fastest first."""
-    torch.device(device)  # raises if there is no such thing
-    return ["associative", "reference"]
+    return list(_backends(torch.device(device).type))
+
+
+@torch.compiler.assume_constant_result
+def _backends(device_type):
+    return tuple(name for name in BACKENDS if name in _PLAIN or _runs(name, device_type))
+
+
+@functools.cache
+def _runs(name, device_type):
+    if name == "mamba_ssm":
+        return official.available(device_type)
+    if name == "triton":
+        if device_type != "cuda" or not importlib.util.find_spec("triton"):
+            return False
+        from helpers.scan import fused_gpu
+
+        return fused_gpu.available(device_type)
+    return device_type == "cpu" and _numba_works()
+
+
+@functools.cache
+def _numba_works():
+    """Compile the kernels, or take them from Numba's cache, and try them: ``False``, and a warning, if that fails."""
+    try:
+        from helpers.scan import fused_cpu
+
+        with torch.inference_mode(False), torch.enable_grad():
+            u = torch.ones(1, 16, 1, requires_grad=True)
+            fused_cpu.scan(u, u, -u[0], u[:, :1, None], u[:, :1, None], None, None, None, None, False)[
+                0
+            ].sum().backward()
+    except Exception as error:  # whatever a compiler can raise: the scan is slower then, and as right
+        reason = (str(error).splitlines() or [""])[0]
+        warnings.warn(
+            "The fused CPU scan cannot be used here, the scan in plain PyTorch takes its place, which is some 20 times"
+            f" slower. {type(error).__name__}: {reason}",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def selective_scan(
@@ -57,79 +110,153 @@ def selective_scan(
         delta_softplus: apply softplus to ``delta``.
         return_last_state: return ``(y, last_state)``.
         initial_state: ``(batch, dim, d_state)``, the state before the first position. Default: zero.
-        backend: ``"reference"``, ``"associative"``, or ``None`` for the fastest on the device of ``u``.
+        backend: one of ``BACKENDS``, or ``None`` for the fastest that can run on these tensors. ``"mamba_ssm"`` has no
+            float64, no initial state and no gradient through the last state; it, ``"triton"`` and ``"numba"`` have no
+            complex ``A``; ``"triton"`` has no float64.
 
     Returns:
         ``y``, ``(batch, dim, length)``; with ``return_last_state`` also ``(batch, dim, d_state)``. With a complex ``A``
         the output is twice the real part, and the state is complex. Half-precision inputs are computed in float32.
+        Any strides are taken; ``"numba"`` and ``"triton"`` take a transposed view of ``(batch, length, dim)`` without
+        a copy.
 
     Raises:
         ValueError: naming the argument, what it was and what it must be.
     """
-    if u.dim() != 3:
-        raise ValueError(f"u must be (batch, dim, length), got {tuple(u.shape)}")
+    if u.dim() != 3 or not u.is_floating_point():
+        raise ValueError(f"u must be (batch, dim, length), real and floating, got {tuple(u.shape)}, {u.dtype}")
     batch, dim, length = u.shape
     if length == 0:
         raise ValueError(f"u must have at least one position, got {tuple(u.shape)}")
     if A.dim() != 2 or A.shape[0] != dim:
         raise ValueError(f"A must be (dim, d_state) = ({dim}, d_state), got {tuple(A.shape)}")
     d_state = A.shape[1]
-    _check("delta", delta, (batch, dim, length))
-    _check("D", D, (dim,))
-    _check("z", z, (batch, dim, length))
-    _check("delta_bias", delta_bias, (dim,))
-    _check("initial_state", initial_state, (batch, dim, d_state))
-    available = backends(u.device)
-    if backend is None:
-        backend = available[0]
-    elif backend not in available:
-        raise ValueError(f"backend must be None or one of {', '.join(available)}, got {backend!r}")
+    _check("delta", delta, u, (batch, dim, length))
+    _check("A", A, u, (dim, d_state), may_be_complex=True)
+    _check("B", B, u, may_be_complex=A.is_complex())
+    _check("C", C, u, may_be_complex=A.is_complex())
+    _check("D", D, u, (dim,))
+    _check("z", z, u, (batch, dim, length))
+    _check("delta_bias", delta_bias, u, (dim,))
+    _check("initial_state", initial_state, u, (batch, dim, d_state), may_be_complex=A.is_complex())
+    groups_B, groups_C = (_groups(name, form, A, batch, length) for name, form in (("B", B), ("C", C)))
 
+    available = _backends(u.device.type)
+    if backend is None:
+        backend = next(name for name in available if not _refusal(name, u, A, initial_state, return_last_state))
+    elif backend not in BACKENDS:
+        raise ValueError(f"backend must be None or one of {', '.join(BACKENDS)}, got {backend!r}")
+    elif backend not in available:
+        raise ValueError(f"backend must be one that runs on {u.device}: {', '.join(available)}; got {backend!r}")
+    elif why := _refusal(backend, u, A, initial_state):
+        raise ValueError(why)
+    if backend == "mamba_ssm":
+        arguments = (u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state)
+        return official.scan(*arguments, initial_state=initial_state)
+
+    groups = math.lcm(groups_B, groups_C)
+    B, C = (_in_groups(form, groups, A, batch, length) for form in (B, C))
     dtype = torch.promote_types(u.dtype, torch.float32)
-    state_dtype = torch.promote_types(dtype, A.dtype)
+    if backend == "triton":
+        from helpers.scan import fused_gpu
+
+        A, D, delta_bias, initial_state = (_to(dtype, x) for x in (A, D, delta_bias, initial_state))
+        B, C = (form.expand(-1, -1, -1, length) for form in (B, C))
+        y, last_state = fused_gpu.scan(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus)
+    elif backend == "numba":
+        from helpers.scan import fused_cpu
+
+        tensors = (_to(dtype, x) for x in (u, delta, A, B, C, D, z, delta_bias, initial_state))
+        y, last_state = fused_cpu.scan(*tensors, delta_softplus)
+    else:
+        y, last_state = _plain(
+            _PLAIN[backend], dtype, u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus
+        )
+    y = y.to(u.dtype)
+    return (y, last_state) if return_last_state else y
+
+
+def _plain(scan, dtype, u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus):
+    """Around the recurrence, what the fused kernels do inside: bias, softplus, skip connection and gate."""
+    state_dtype = torch.promote_types(dtype, A.dtype if A.is_complex() else dtype)
     x, delta = u.to(dtype), delta.to(dtype)
     if delta_bias is not None:
         delta = delta + delta_bias.to(dtype).unsqueeze(-1)
     if delta_softplus:
         delta = F.softplus(delta)
     if initial_state is None:
-        initial_state = u.new_zeros(batch, dim, d_state)
+        initial_state = x.new_zeros(*x.shape[:2], A.shape[1])
 
-    B, C = (
-        _per_channel(name, form.to(state_dtype if form.is_complex() else dtype), A, batch, length)
-        for name, form in (("B", B), ("C", C))
-    )
-    y, last_state = _SCANS[backend](x, delta, A.to(state_dtype), B, C, initial_state.to(state_dtype))
+    def broadcasts(form):  # to (batch, dim, d_state, length)
+        form = form.to(state_dtype if form.is_complex() else dtype).expand(-1, -1, -1, x.shape[2])
+        return form.repeat_interleave(x.shape[1] // form.shape[1], dim=1) if form.shape[1] > 1 else form
+
+    B, C = broadcasts(B), broadcasts(C)
+    y, last_state = scan(x, delta, A.to(state_dtype), B, C, initial_state.to(state_dtype))
     if y.is_complex():
         y = 2 * y.real
     if D is not None:
         y = y + D.to(dtype).unsqueeze(-1) * x
     if z is not None:
         y = y * F.silu(z.to(dtype))
-    y = y.to(u.dtype)
-    return (y, last_state) if return_last_state else y
+    return y, last_state
 
 
-def _check(name, tensor, shape):
-    if tensor is not None and tuple(tensor.shape) != shape:
+def _refusal(name, u, A, initial_state, wants_last_state=False):
+    """Why a backend that runs here cannot run on these arguments, or None."""
+    if name in _PLAIN:
+        return None
+    if name == "mamba_ssm":
+        # Asked for by name it gives the last state, without a gradient. Chosen for the user it must not.
+        return official.refusal(u, A, initial_state) or ("last_state" if wants_last_state else None)
+    if A.is_complex():
+        return f"A must be real for backend {name!r}, got {A.dtype}"
+    if name == "triton" and u.dtype == torch.float64:
+        return "u must be float32, float16 or bfloat16 for backend 'triton', got torch.float64"
+    return None
+
+
+def _check(name, tensor, u, shape=None, may_be_complex=False):
+    if tensor is None:
+        return
+    if shape is not None and tuple(tensor.shape) != shape:
         raise ValueError(f"{name} must be {shape}, got {tuple(tensor.shape)}")
+    if not (tensor.is_floating_point() or (tensor.is_complex() and may_be_complex)):
+        kinds = "real or complex" if may_be_complex else "real and floating"
+        raise ValueError(f"{name} must be {kinds}, got {tensor.dtype}")
+    if tensor.device != u.device:
+        raise ValueError(f"{name} must be on {u.device}, where u is, got {tensor.device}")
 
 
-def _per_channel(name, form, A, batch, length):
-    """Bring B or C to a shape that broadcasts to ``(batch, dim, d_state, length)``."""
+def _groups(name, form, A, batch, length):
+    """In how many groups of channels B or C comes, once its shape is known to be right."""
     dim, d_state = A.shape
-    if A.is_complex() and form.dim() > 2 and form.shape[-1] == 2 * length:
-        form = torch.view_as_complex(form.unflatten(-1, (length, 2)).contiguous())
     shape = tuple(form.shape)
+    entries = 2 * length if A.is_complex() and not form.is_complex() else length
     if shape == (dim, d_state):
-        return form.expand(length, dim, d_state).movedim(0, -1).unsqueeze(0)
-    if shape == (batch, d_state, length):
-        return form.unsqueeze(1)
-    if len(shape) == 4 and shape[::2] == (batch, d_state) and shape[3] == length and shape[1] and dim % shape[1] == 0:
-        return form.repeat_interleave(dim // shape[1], dim=1)
+        return dim
+    if shape == (batch, d_state, entries):
+        return 1
+    if len(shape) == 4 and shape[::2] == (batch, d_state) and shape[3] == entries and shape[1] and dim % shape[1] == 0:
+        return shape[1]
     raise ValueError(
         f"{name} must be (dim, d_state) = ({dim}, {d_state}), (batch, d_state, length) = ({batch}, {d_state}, {length})"
         f" or (batch, groups, d_state, length) with groups dividing {dim}"
         + (", length doubled where A is complex and it varies" if A.is_complex() else "")
         + f"; got {shape}"
     )
+
+
+def _in_groups(form, groups, A, batch, length):
+    """Bring B or C to ``(batch, groups, d_state, length)``, or ``(batch, groups, d_state, 1)`` if it is fixed."""
+    if form.dim() == 2:
+        return form.expand(batch, *form.shape).unsqueeze(-1)
+    if form.dim() == 3:
+        form = form.unsqueeze(1)
+    if A.is_complex() and form.shape[-1] == 2 * length:
+        form = torch.view_as_complex(form.unflatten(-1, (length, 2)).contiguous())
+    return form.repeat_interleave(groups // form.shape[1], dim=1) if groups > form.shape[1] else form
+
+
+def _to(dtype, tensor):
+    return None if tensor is None else tensor.to(dtype)

@@ -1,0 +1,306 @@
+"""What our CPU kernels are made of: sixteen numbers at a time, and threads that do not wait for one another.
+
+Numba compiles a loop over numbers; whether LLVM turns it into vector instructions is LLVM's guess. Here the vector is
+a type of its own, ``LANES`` floats that are loaded, computed with and stored together, and LLVM maps it to whatever the
+processor has: one AVX-512 register, two of AVX2, four of Arm's NEON.
+"""
+
+import contextlib
+import ctypes
+import math
+import operator
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic, models, overload, register_model
+from numpy.polynomial import Chebyshev, Polynomial
+
+LANES = 16
+CONTRACT = {"contract"}  # a * b + c in one instruction; nothing else may be reordered, so that a result is one result
+
+
+# --- a vector of numbers ---------------------------------------------------------------------------------------------
+
+
+class Lanes(types.Type):
+    """``LANES`` numbers of type ``real``, in one register or several."""
+
+    def __init__(self, real):
+        super().__init__(f"{LANES} x {real}")
+        self.real = real
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, ir.VectorType(manager.lookup(kind.real).get_value_type(), LANES))
+
+
+def _pointer(context, builder, array, data, offset):
+    address = builder.gep(context.make_array(array)(context, builder, data).data, [offset])
+    return builder.bitcast(address, context.get_value_type(Lanes(array.dtype)).as_pointer())
+
+
+@intrinsic
+def load(typing, array, offset):
+    """The ``LANES`` numbers of a contiguous array from a flat ``offset`` on."""
+
+    def build(context, builder, signature, values):
+        return builder.load(_pointer(context, builder, array, *values), align=array.dtype.bitwidth // 8)
+
+    return Lanes(array.dtype)(array, types.intp), build
+
+
+@intrinsic
+def store(typing, array, offset, value):
+    """Write ``value`` into a contiguous array, from a flat ``offset`` on."""
+
+    def build(context, builder, signature, values):
+        data, offset, value = values
+        builder.store(value, _pointer(context, builder, array, data, offset), align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), build
+
+
+@intrinsic
+def prefetch(typing, array, offset):
+    """Ask for the cache line at a flat ``offset``, which may lie outside of the array: nothing is read."""
+
+    def build(context, builder, signature, values):
+        data = context.make_array(array)(context, builder, values[0]).data
+        address = builder.bitcast(builder.gep(data, [values[1]]), ir.IntType(8).as_pointer())
+        integer = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [address.type, integer, integer, integer])
+        function = builder.module.declare_intrinsic("llvm.prefetch.p0", fnty=kind)
+        builder.call(function, [address, integer(0), integer(3), integer(1)])  # for reading, to keep, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), build
+
+
+@intrinsic
+def spread(typing, array, offset):
+    """The one number at a flat ``offset`` of a contiguous array, in every lane."""
+
+    def build(context, builder, signature, values):
+        data = context.make_array(array)(context, builder, values[0]).data
+        return _splat(builder, builder.load(builder.gep(data, [values[1]])))
+
+    return Lanes(array.dtype)(array, types.intp), build
+
+
+@intrinsic
+def splat(typing, number):
+    """The same number in every lane."""
+
+    def build(context, builder, signature, values):
+        return _splat(builder, values[0])
+
+    return Lanes(number)(number), build
+
+
+def _splat(builder, number):
+    vector = ir.VectorType(number.type, LANES)
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+
+
+@intrinsic
+def total(typing, vector):
+    """The sum over the lanes, as a tree of additions."""
+
+    def build(context, builder, signature, values):
+        real = context.get_value_type(vector.real)
+        name = f"llvm.vector.reduce.fadd.v{LANES}f{vector.real.bitwidth}"
+        function = builder.module.declare_intrinsic(name, fnty=ir.FunctionType(real, [real, values[0].type]))
+        return builder.call(function, [ir.Constant(real, -0.0), values[0]], fastmath=["reassoc"])
+
+    return vector.real(vector), build
+
+
+def _elementwise(build_one):
+    """An intrinsic of two arguments, at least one a vector; a number stands for itself in every lane."""
+
+    @intrinsic
+    def function(typing, x, y):
+        kind = x if isinstance(x, Lanes) else y
+
+        def build(context, builder, signature, values):
+            x, y = (
+                v if isinstance(given, Lanes) else _splat(builder, v)
+                for given, v in zip(signature.args, values, strict=True)
+            )
+            return build_one(builder, x, y)
+
+        arguments = (given if isinstance(given, Lanes) else kind.real for given in (x, y))
+        return kind(*arguments), build
+
+    return function
+
+
+# Both keep what is not a number, if it is the first argument: a comparison with it is false.
+maximum = _elementwise(lambda builder, x, y: builder.select(builder.fcmp_ordered("<", x, y), y, x))
+minimum = _elementwise(lambda builder, x, y: builder.select(builder.fcmp_ordered(">", x, y), y, x))
+
+
+def _define(symbol, build_one):
+    function = _elementwise(build_one)
+
+    @overload(symbol)
+    def _(x, y):
+        if isinstance(x, Lanes) or isinstance(y, Lanes):
+            return lambda x, y: function(x, y)
+
+
+_define(operator.add, lambda builder, x, y: builder.fadd(x, y, flags=["contract"]))
+_define(operator.sub, lambda builder, x, y: builder.fsub(x, y, flags=["contract"]))
+_define(operator.mul, lambda builder, x, y: builder.fmul(x, y, flags=["contract"]))
+_define(operator.truediv, lambda builder, x, y: builder.fdiv(x, y))
+
+
+# --- exp, softplus and the sigmoid, on vectors -----------------------------------------------------------------------
+
+
+def _scale(builder, p, k):
+    """``p * 2**k``, where the integer k stands in the lowest bits of a float: add it to the exponent of p."""
+    bits, mantissa = (32, 23) if p.type.element == ir.FloatType() else (64, 52)
+    integers = ir.VectorType(ir.IntType(bits), LANES)
+    shift = ir.Constant(integers, [mantissa] * LANES)
+    scaled = builder.add(builder.bitcast(p, integers), builder.shl(builder.bitcast(k, integers), shift))
+    return builder.bitcast(scaled, p.type)
+
+
+_scale = _elementwise(_scale)
+
+
+def _through(function, degree, low, high):
+    """The coefficients, highest first, of the polynomial that meets ``function`` at the Chebyshev nodes."""
+    return Chebyshev.interpolate(function, degree, domain=[low, high]).convert(kind=Polynomial).coef[::-1]
+
+
+def _functions(real, mantissa, bias, exp_degree, log_degree):
+    exp_coefficients = tuple(
+        real(c) for c in _through(lambda r: np.expm1(r * math.log(2)) / r, exp_degree - 1, -0.5, 0.5)
+    )
+    log_coefficients = tuple(
+        real(c) for c in _through(lambda q: 2 * np.arctanh(np.sqrt(q)) / np.sqrt(q), log_degree, 0, 1 / 9)
+    )
+    rounds = real(1.5 * 2**mantissa)  # so large that adding it leaves no room for a fraction
+    low, high = real(-bias), real(bias + 1)  # here the scaling gives exactly 0, and exactly infinity
+    zero, one, two, minus_log2e = real(0), real(1), real(2), real(-1 / math.log(2))
+
+    @njit(fastmath=CONTRACT)
+    def exp2(x):
+        x = minimum(maximum(x, low), high)
+        k = x + rounds
+        r = x - (k - rounds)  # between -1/2 and 1/2, and k holds the integer
+        p = splat(exp_coefficients[0])
+        for c in exp_coefficients[1:]:
+            p = p * r + c
+        return _scale(p * r + one, k)
+
+    @njit(fastmath=CONTRACT)
+    def log1p(x):
+        s = x / (x + two)
+        q = s * s
+        p = splat(log_coefficients[0])
+        for c in log_coefficients[1:]:
+            p = p * q + c
+        return p * s
+
+    @njit(fastmath=CONTRACT)
+    def softplus(x):
+        return maximum(x, zero) + log1p(exp2(maximum(x, zero - x) * minus_log2e))
+
+    @njit(fastmath=CONTRACT)
+    def sigmoid(x):
+        return one / (one + exp2(x * minus_log2e))
+
+    return {"exp2": exp2, "softplus": softplus, "sigmoid": sigmoid}
+
+
+_FUNCTIONS = {
+    types.float32: _functions(np.float32, 23, 127, 6, 4),
+    types.float64: _functions(np.float64, 52, 1023, 12, 11),
+}
+
+
+def exp2(x):
+    """2 to the power of every lane."""
+
+
+def softplus(x):
+    """log(1 + exp(x)), for x of any size."""
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)): the slope of softplus, and silu's gate."""
+
+
+def _choose(function):
+    @overload(function)
+    def _(x):
+        chosen = _FUNCTIONS[x.real][function.__name__]
+        return lambda x: chosen(x)
+
+
+for _function in (exp2, softplus, sigmoid):
+    _choose(_function)
+
+
+# --- threads ---------------------------------------------------------------------------------------------------------
+
+
+def _finds_torch_pause():
+    """OpenMP's own way to send idle threads home, or nothing where torch's OpenMP does not offer it."""
+    with contextlib.suppress(OSError, TypeError, AttributeError):
+        pause = ctypes.CDLL(None).omp_pause_resource_all
+        return lambda: pause(1)  # omp_pause_soft: whatever was set stays set
+    return lambda: None
+
+
+_pause_torch = _finds_torch_pause()
+
+
+def _new_pool():
+    global _pool
+    _pool = ThreadPoolExecutor(max(64, os.cpu_count() or 1), thread_name_prefix="scan")
+
+
+_new_pool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_pool)  # a child has none of its parent's threads
+
+
+def run(kernel, tasks, *arguments):
+    """Call ``kernel(first, last, *arguments)`` until ``range(tasks)`` is done, on as many threads as torch uses.
+
+    A task must be the same work, writing to the same places, whichever thread does it: then the number of threads
+    cannot change the result. The kernel must release the GIL (``nogil=True``).
+
+    After each of its own parallel operations torch keeps its threads spinning for some milliseconds, in case another
+    one follows. They would take turns with ours: two threads would be no faster than one. So they are sent home first;
+    starting them again costs torch some 60 microseconds.
+    """
+    threads = min(torch.get_num_threads(), tasks)
+    if threads <= 1:
+        kernel(0, tasks, *arguments)
+        return
+    _pause_torch()
+    size = max(1, tasks // (8 * threads))  # several turns for each, so that one who is held up does not hold up all
+    firsts = iter(range(0, tasks, size))
+
+    def work():
+        for first in firsts:
+            kernel(first, min(first + size, tasks), *arguments)
+
+    helping = [_pool.submit(work) for _ in range(threads - 1)]
+    work()
+    for other in helping:
+        if not other.cancel():
+            other.result()

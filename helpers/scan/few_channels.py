@@ -1,0 +1,173 @@
+"""The selective scan fused on the CPU, for fewer channels than a vector has lanes.
+
+The same computation as in :mod:`helpers.scan.fused_cpu`, turned round: there sixteen channels are computed side by side
+and one state after another, here sixteen states and one channel after another. So what was a sum over states, one
+addition each, is now a sum over lanes, and the other way round: the gradients of B and C become plain additions.
+
+Sequences are ``(batch, length, dim)``; A is ``(dim, d_state)``; B and C are ``(batch, length, groups, d_state)``, or
+``(batch, 1, groups, d_state)`` where they do not vary; d_state is a multiple of ``LANES``.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from helpers.cpu import CONTRACT, LANES, exp2, load, sigmoid, softplus, splat, spread, store, total
+
+BLOCK = LANES  # positions between two copies of the states: what is done once a position is done for a block at once
+COST = 1.5  # of one vector here, in vectors of the other kernels
+LOG2 = math.log(2)
+
+
+@njit(fastmath=CONTRACT)
+def _column(array, b, start, count, c, column):
+    """Copy ``array[b, start : start + count, c]``, a channel of a block, into ``column``; fill it up with zeros."""
+    column[:] = 0
+    for i in range(count):
+        column[i] = array[b, start + i, c]
+    return load(column, 0)
+
+
+@njit(nogil=True, cache=True, fastmath=CONTRACT)
+def forward(first, last, u, delta, A, B, C, D, z, bias, initial, squash, gated, y, copies, final):
+    _, length, dim = u.shape
+    groups, d_state = B.shape[2:]
+    blocks = copies.shape[1]
+    h, column = np.empty(d_state, u.dtype), np.empty(BLOCK, u.dtype)
+    steps, drives, sums = np.empty(BLOCK, u.dtype), np.empty(BLOCK, u.dtype), np.empty(BLOCK, u.dtype)
+    for task in range(first, last):  # a channel of one sequence
+        b, c = task // dim, task % dim
+        group = c * groups // dim
+        for n in range(0, d_state, LANES):
+            store(h, n, load(initial, task * d_state + n))
+        for start in range(0, length, BLOCK):
+            count = min(BLOCK, length - start)
+            if blocks:
+                for n in range(0, d_state, LANES):
+                    store(copies, ((b * blocks + start // BLOCK) * dim + c) * d_state + n, load(h, n))
+            step = _column(delta, b, start, count, c, column) + bias[c]
+            if squash:
+                step = softplus(step)
+            x = _column(u, b, start, count, c, column)
+            store(steps, 0, step)
+            store(drives, 0, step * x)
+            for i in range(count):
+                t = start + i
+                at_B = ((b * B.shape[1] + min(t, B.shape[1] - 1)) * groups + group) * d_state
+                at_C = ((b * C.shape[1] + min(t, C.shape[1] - 1)) * groups + group) * d_state
+                step, drive = spread(steps, i), spread(drives, i)
+                out = splat(u.dtype.type(0))
+                for n in range(0, d_state, LANES):
+                    state = exp2(step * load(A, c * d_state + n)) * load(h, n) + drive * load(B, at_B + n)
+                    store(h, n, state)
+                    out = out + state * load(C, at_C + n)
+                sums[i] = total(out)
+            out = load(sums, 0) + x * D[c]
+            if gated:
+                gate = _column(z, b, start, count, c, column)
+                out = out * (gate * sigmoid(gate))
+            store(column, 0, out)
+            for i in range(count):
+                y[b, start + i, c] = column[i]
+        for n in range(0, d_state, LANES):
+            store(final, task * d_state + n, load(h, n))
+
+
+@njit(nogil=True, cache=True, fastmath=CONTRACT)
+def backward(
+    first, last, strips, u, delta, A, B, C, D, z, bias, squash, gated, copies, dy, dfinal,
+    du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial,
+):  # fmt: skip
+    _, length, dim = u.shape
+    groups, d_state = B.shape[2:]
+    blocks = copies.shape[1]
+    width = dim // groups
+    real = u.dtype.type
+    zero, one, log_two = splat(real(0)), real(1), real(LOG2)
+    # a[i] takes the state before position i of the block, h[i], to the state after it, h[i + 1].
+    h, a = np.empty((BLOCK + 1) * d_state, u.dtype), np.empty(BLOCK * d_state, u.dtype)
+    steps, drives, sums, slopes = (
+        np.empty(BLOCK, u.dtype), np.empty(BLOCK, u.dtype), np.zeros(BLOCK, u.dtype), np.empty(BLOCK, u.dtype)
+    )  # fmt: skip
+    dexponents, ddrives, column = np.zeros(BLOCK, u.dtype), np.zeros(BLOCK, u.dtype), np.empty(BLOCK, u.dtype)
+    for task in range(first, last):  # a group of channels of one sequence
+        b, group = task // groups, task % groups
+        dB[0, b, :, group] = 0
+        dC[0, b, :, group] = 0
+        for c in range(group * width, (group + 1) * width):
+            channel = (b * dim + c) * d_state
+            sum_D, sum_bias = zero, zero
+            for n in range(0, d_state, LANES):
+                store(dA, channel + n, zero)
+                store(dinitial, channel + n, load(dfinal, channel + n))
+            for block in range(blocks - 1, -1, -1):
+                start = block * BLOCK
+                count = min(BLOCK, length - start)
+                # Forward once more, and this time every state of the block is kept.
+                for n in range(0, d_state, LANES):
+                    store(h, n, load(copies, ((b * blocks + block) * dim + c) * d_state + n))
+                raw = _column(delta, b, start, count, c, column) + bias[c]
+                step = softplus(raw) if squash else raw
+                x = _column(u, b, start, count, c, column)
+                store(steps, 0, step)
+                store(drives, 0, step * x)
+                for i in range(count):
+                    t = start + i
+                    at_B = ((b * B.shape[1] + min(t, B.shape[1] - 1)) * groups + group) * d_state
+                    at_C = ((b * C.shape[1] + min(t, C.shape[1] - 1)) * groups + group) * d_state
+                    out = zero
+                    for n in range(0, d_state, LANES):
+                        row = i * d_state + n
+                        decay = exp2(spread(steps, i) * load(A, c * d_state + n))
+                        state = decay * load(h, row) + spread(drives, i) * load(B, at_B + n)
+                        store(a, row, decay)
+                        store(h, row + d_state, state)
+                        out = out + state * load(C, at_C + n)
+                    sums[i] = total(out)
+                # Through the gate: from here on a slope is the gradient with respect to C h + D u.
+                slope = _column(dy, b, start, count, c, column)
+                if gated:
+                    gate = _column(z, b, start, count, c, column)
+                    opened = sigmoid(gate)
+                    out = load(sums, 0) + x * D[c]
+                    store(column, 0, slope * out * opened * (one + gate * (one - opened)))
+                    for i in range(count):
+                        dz[b, start + i, c] = column[i]
+                    slope = slope * gate * opened
+                store(slopes, 0, slope)
+                # Through the states, backwards.
+                for i in range(count - 1, -1, -1):
+                    t = start + i
+                    at_B = ((b * B.shape[1] + min(t, B.shape[1] - 1)) * groups + group) * d_state
+                    at_C = ((b * C.shape[1] + min(t, C.shape[1] - 1)) * groups + group) * d_state
+                    dexponent, ddrive = zero, zero
+                    for n in range(0, d_state, LANES):
+                        row = i * d_state + n
+                        grad = load(dinitial, channel + n) + spread(slopes, i) * load(C, at_C + n)
+                        store(dC, at_C + n, load(dC, at_C + n) + spread(slopes, i) * load(h, row + d_state))
+                        store(dB, at_B + n, load(dB, at_B + n) + grad * spread(drives, i))
+                        ddrive = ddrive + grad * load(B, at_B + n)
+                        grad = grad * load(a, row)
+                        store(dinitial, channel + n, grad)
+                        grad = grad * load(h, row)
+                        dexponent = dexponent + grad * load(A, c * d_state + n)
+                        store(dA, channel + n, load(dA, channel + n) + grad * spread(steps, i))
+                    dexponents[i], ddrives[i] = total(dexponent), total(ddrive)
+                # To the inputs. Lanes past the end hold zeros in slope and x, and are cleared in the rest.
+                for i in range(count, BLOCK):
+                    dexponents[i], ddrives[i] = 0, 0
+                ddrive = load(ddrives, 0)
+                dstep = load(dexponents, 0) * log_two + ddrive * x
+                if squash:
+                    dstep = dstep * sigmoid(raw)
+                sum_D = sum_D + slope * x
+                sum_bias = sum_bias + dstep
+                store(column, 0, dstep)
+                for i in range(count):
+                    ddelta[b, start + i, c] = column[i]
+                store(column, 0, ddrive * load(steps, 0) + slope * D[c])
+                for i in range(count):
+                    du[b, start + i, c] = column[i]
+            dD[b, c] = total(sum_D)
+            dbias[b, c] = total(sum_bias)
