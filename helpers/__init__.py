@@ -3,3 +3,12 @@
 ``mnist`` makes sequences of pixels, ``scan`` runs the selective scan over them, ``mamba`` builds the block around the
 scan, ``models`` the classifiers, ``train`` fits and evaluates them, ``plots`` draws, ``benchmark`` measures.
 """
+
+import os
+import sys
+
+if "torch" not in sys.modules:
+    # torch's OpenMP threads spin between two operations. Where another process is busy, or where there are fewer cores
+    # than threads, they spin away the time in which the others could work: a training step then takes 10 to 50 times as
+    # long. Sleeping costs a little where nothing else runs. The setting is read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -111,16 +111,28 @@ def _splat(builder, number):
 
 
 @intrinsic
-def total(typing, vector):
-    """The sum over the lanes, as a tree of additions."""
+def totals(typing, array, offset):
+    """The sums over the lanes of ``LANES`` vectors that follow one another from a flat ``offset`` on: a sum a lane.
+
+    Neighbouring lanes of two vectors are added, and their sums are one vector: then there are half as many vectors. The
+    order of additions is fixed. One vector at a time would take three times as many operations.
+    """
 
     def build(context, builder, signature, values):
-        real = context.get_value_type(vector.real)
-        name = f"llvm.vector.reduce.fadd.v{LANES}f{vector.real.bitwidth}"
-        function = builder.module.declare_intrinsic(name, fnty=ir.FunctionType(real, [real, values[0].type]))
-        return builder.call(function, [ir.Constant(real, -0.0), values[0]], fastmath=["reassoc"])
+        data, offset = values
+        rows = []
+        for row in range(LANES):
+            place = builder.add(offset, ir.Constant(offset.type, row * LANES))
+            pointer = _pointer(context, builder, array, data, place)
+            rows.append(builder.load(pointer, align=array.dtype.bitwidth // 8))
+        lanes = ir.VectorType(ir.IntType(32), LANES)
+        even, odd = (ir.Constant(lanes, list(range(first, 2 * LANES, 2))) for first in (0, 1))
+        while len(rows) > 1:
+            pairs = zip(rows[::2], rows[1::2], strict=True)
+            rows = [builder.fadd(*(builder.shuffle_vector(x, y, which) for which in (even, odd))) for x, y in pairs]
+        return rows[0]
 
-    return vector.real(vector), build
+    return Lanes(array.dtype)(array, types.intp), build
 
 
 def _elementwise(build_one):
@@ -251,6 +263,24 @@ def _choose(function):
 
 for _function in (exp2, softplus, sigmoid):
     _choose(_function)
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def _keep_freed_memory():
+    """Ask the C library to keep freed memory for the next request, where it is glibc's and can be asked.
+
+    By default glibc returns every large buffer to the system as soon as it is freed. The next one of the same size is
+    then made of new pages, each of which the system clears when it is first touched: a third of a training step.
+    """
+    with contextlib.suppress(OSError, TypeError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD: free memory at the end of the heap that is kept, in bytes
+        mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: the size from which a buffer is borrowed from the system by itself
+
+
+_keep_freed_memory()
 
 
 # --- threads ---------------------------------------------------------------------------------------------------------

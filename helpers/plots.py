@@ -6,11 +6,18 @@ figure. Nothing is returned: IPython would show the figure a second time. Import
 
 import matplotlib.pyplot as plt
 import torch
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, PercentFormatter
 
 # Okabe and Ito's colours, in an order whose neighbours differ in brightness too.
-BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
-LINES = [(BLUE, "o", "-"), (ORANGE, "s", "--"), (GREEN, "^", "-."), (PINK, "D", ":")]  # colour, marker, dashes
+BLUE, ORANGE, GREEN, PINK, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
+LINES = [  # colour, marker, dashes
+    (BLUE, "o", "-"),
+    (ORANGE, "s", "--"),
+    (GREEN, "^", "-."),
+    (PINK, "D", ":"),
+    (RED, "v", (0, (6, 1, 1, 1, 1, 1))),
+    (SKY, "P", (0, (1, 3))),
+]
 
 STYLE = {
     "figure.dpi": 100,
@@ -83,15 +90,33 @@ def class_balance(labels):
     axes.legend(ncols=3, fontsize=9)
 
 
-def timings(lengths, times, title):
-    """Seconds against length, both logarithmic. ``times``: ``{name: seconds at each length}``."""
+def against_length(lengths, values, ylabel, title):
+    """What something costs against length, both logarithmic. ``values``: ``{name: value at each length}``."""
     _, axes = plt.subplots(figsize=(8, 3.2))
-    for (name, values), (colour, marker, dashes) in zip(times.items(), LINES, strict=False):
-        axes.plot(lengths[: len(values)], values, color=colour, marker=marker, linestyle=dashes, label=name)
-    axes.set(xscale="log", yscale="log", xlabel="length", ylabel="seconds", title=title)
+    for (name, line), (colour, marker, dashes) in zip(values.items(), LINES, strict=False):
+        axes.plot(lengths[: len(line)], line, color=colour, marker=marker, linestyle=dashes, label=name)
+    axes.set(xscale="log", yscale="log", xlabel="length", ylabel=ylabel, title=title)
     axes.set_xticks(lengths, [str(length) for length in lengths])
     axes.minorticks_off()
     axes.legend(fontsize=9)
+
+
+def costs(times, memory):
+    """Time a position and peak memory against length. ``{name: {length: seconds}}`` and ``{name: {length: bytes}}``."""
+    _, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6))
+    for (name, by_length), (colour, marker, dashes) in zip(times.items(), LINES, strict=False):
+        style = {"color": colour, "marker": marker, "linestyle": dashes, "markersize": 5}
+        left.plot(by_length.keys(), [1e6 * value for value in by_length.values()], label=name, **style)
+        held = memory.get(name, {})
+        right.plot(held.keys(), [value / 1e6 for value in held.values()], **style)
+    lengths = sorted({length for by_length in times.values() for length in by_length})
+    for axes, label in ((left, "microseconds a position"), (right, "peak memory (MB)")):
+        axes.set(xscale="log", yscale="log", xlabel="length", ylabel=label)
+        axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:,g}")
+        axes.minorticks_off()
+    left.figure.legend(loc="outside upper center", ncols=3, fontsize=9)
 
 
 def training(records, levels):

@@ -50,6 +50,14 @@ def test_scans_written_out_equal_the_helper(scan):
         torch.testing.assert_close(x, y, rtol=1e-10, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.parametrize("dtype, bound", [(torch.float32, 2e-6), (torch.float64, 1e-14)])
+def test_kernel_written_out_equals_the_helper(dtype, bound):
+    page = definitions("04_selective_scan")
+    arguments = page["example"](100, dtype=dtype)
+    expected = selective_scan(*arguments, backend="numba")
+    assert page["difference"](page["by_hand"](*arguments), expected) < bound
+
+
 def test_doubling_written_out_equals_the_helper():
     a, b = torch.rand(37, 3, dtype=torch.float64), torch.randn(37, 3, dtype=torch.float64)
     _, h = definitions("04_selective_scan")["prefixes"](a, b)

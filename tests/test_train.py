@@ -140,7 +140,9 @@ def test_every_figure_draws_on_real_digits_and_labels_its_axes():
         "signal": lambda: plots.signal(digit),
         "neighbours": lambda: plots.neighbours(digit, {"here": (10, 19), "below": (11, 19)}),
         "class_balance": lambda: plots.class_balance({"test": labels}),
-        "timings": lambda: plots.timings([10, 20], {"one": [1.0, 2.0], "two": [3.0, 4.0]}, "title"),
+        "against_length": lambda: plots.against_length(
+            [10, 20], {"one": [1.0, 2.0], "two": [3.0, 4.0]}, "seconds", "title"
+        ),
         "training": lambda: plots.training(records, {"linear": 0.9}),
         "digits": lambda: plots.digits(test_set.data[:3], ["7", "2", "1"], columns=2),
         "confusion": lambda: plots.confusion(labels, labels.flip(0)),

@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numba import njit
 
-from helpers.cpu import CONTRACT, LANES, exp2, load, sigmoid, softplus, splat, spread, store, total
+from helpers.cpu import CONTRACT, LANES, exp2, load, sigmoid, softplus, splat, spread, store, totals
 
 BLOCK = LANES  # positions between two copies of the states: what is done once a position is done for a block at once
 COST = 1.5  # of one vector here, in vectors of the other kernels
@@ -35,7 +35,8 @@ def forward(first, last, u, delta, A, B, C, D, z, bias, initial, squash, gated, 
     groups, d_state = B.shape[2:]
     blocks = copies.shape[1]
     h, column = np.empty(d_state, u.dtype), np.empty(BLOCK, u.dtype)
-    steps, drives, sums = np.empty(BLOCK, u.dtype), np.empty(BLOCK, u.dtype), np.empty(BLOCK, u.dtype)
+    steps, drives = np.empty(BLOCK, u.dtype), np.empty(BLOCK, u.dtype)
+    outs = np.zeros(BLOCK * LANES, u.dtype)  # of every position of a block, before the sum over states
     for task in range(first, last):  # a channel of one sequence
         b, c = task // dim, task % dim
         group = c * groups // dim
@@ -62,8 +63,8 @@ def forward(first, last, u, delta, A, B, C, D, z, bias, initial, squash, gated, 
                     state = exp2(step * load(A, c * d_state + n)) * load(h, n) + drive * load(B, at_B + n)
                     store(h, n, state)
                     out = out + state * load(C, at_C + n)
-                sums[i] = total(out)
-            out = load(sums, 0) + x * D[c]
+                store(outs, i * LANES, out)
+            out = totals(outs, 0) + x * D[c]
             if gated:
                 gate = _column(z, b, start, count, c, column)
                 out = out * (gate * sigmoid(gate))
@@ -87,10 +88,12 @@ def backward(
     zero, one, log_two = splat(real(0)), real(1), real(LOG2)
     # a[i] takes the state before position i of the block, h[i], to the state after it, h[i + 1].
     h, a = np.empty((BLOCK + 1) * d_state, u.dtype), np.empty(BLOCK * d_state, u.dtype)
-    steps, drives, sums, slopes = (
-        np.empty(BLOCK, u.dtype), np.empty(BLOCK, u.dtype), np.zeros(BLOCK, u.dtype), np.empty(BLOCK, u.dtype)
+    steps, drives, slopes = np.empty(BLOCK, u.dtype), np.empty(BLOCK, u.dtype), np.empty(BLOCK, u.dtype)
+    column = np.empty(BLOCK, u.dtype)
+    # Of every position of a block, before the sum over states. Of what lies past the end nothing is used.
+    outs, dexponents, ddrives = (
+        np.zeros(BLOCK * LANES, u.dtype), np.zeros(BLOCK * LANES, u.dtype), np.zeros(BLOCK * LANES, u.dtype)
     )  # fmt: skip
-    dexponents, ddrives, column = np.zeros(BLOCK, u.dtype), np.zeros(BLOCK, u.dtype), np.empty(BLOCK, u.dtype)
     for task in range(first, last):  # a group of channels of one sequence
         b, group = task // groups, task % groups
         dB[0, b, :, group] = 0
@@ -124,13 +127,13 @@ def backward(
                         store(a, row, decay)
                         store(h, row + d_state, state)
                         out = out + state * load(C, at_C + n)
-                    sums[i] = total(out)
+                    store(outs, i * LANES, out)
                 # Through the gate: from here on a slope is the gradient with respect to C h + D u.
                 slope = _column(dy, b, start, count, c, column)
                 if gated:
                     gate = _column(z, b, start, count, c, column)
                     opened = sigmoid(gate)
-                    out = load(sums, 0) + x * D[c]
+                    out = totals(outs, 0) + x * D[c]
                     store(column, 0, slope * out * opened * (one + gate * (one - opened)))
                     for i in range(count):
                         dz[b, start + i, c] = column[i]
@@ -153,12 +156,14 @@ def backward(
                         grad = grad * load(h, row)
                         dexponent = dexponent + grad * load(A, c * d_state + n)
                         store(dA, channel + n, load(dA, channel + n) + grad * spread(steps, i))
-                    dexponents[i], ddrives[i] = total(dexponent), total(ddrive)
-                # To the inputs. Lanes past the end hold zeros in slope and x, and are cleared in the rest.
+                    store(dexponents, i * LANES, dexponent)
+                    store(ddrives, i * LANES, ddrive)
+                # To the inputs. Past the end of the sequence slope and x are zero, and the rest is made so.
                 for i in range(count, BLOCK):
-                    dexponents[i], ddrives[i] = 0, 0
-                ddrive = load(ddrives, 0)
-                dstep = load(dexponents, 0) * log_two + ddrive * x
+                    store(dexponents, i * LANES, zero)
+                    store(ddrives, i * LANES, zero)
+                ddrive = totals(ddrives, 0)
+                dstep = totals(dexponents, 0) * log_two + ddrive * x
                 if squash:
                     dstep = dstep * sigmoid(raw)
                 sum_D = sum_D + slope * x
@@ -169,5 +174,7 @@ def backward(
                 store(column, 0, ddrive * load(steps, 0) + slope * D[c])
                 for i in range(count):
                     du[b, start + i, c] = column[i]
-            dD[b, c] = total(sum_D)
-            dbias[b, c] = total(sum_bias)
+            store(column, 0, sum_D)
+            dD[b, c] = column.sum()
+            store(column, 0, sum_bias)
+            dbias[b, c] = column.sum()

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from numba import njit
 
-from helpers.cpu import CONTRACT, LANES, exp2, load, prefetch, run, sigmoid, softplus, splat, spread, store, total
+from helpers.cpu import CONTRACT, LANES, exp2, load, prefetch, run, sigmoid, softplus, splat, spread, store, totals
 from helpers.scan import few_channels
 
 BLOCK = 16  # positions between two copies of the states
@@ -97,7 +97,8 @@ def _backward(
     zero, one, log_two = splat(real(0)), real(1), real(1 / LOG2E)
     # a[i] takes the state before position i of the block, h[i], to the state after it, h[i + 1].
     h, a = np.empty((BLOCK + 1) * d_state * LANES, u.dtype), np.empty(BLOCK * d_state * LANES, u.dtype)
-    sums_B, sums_C = np.empty_like(a), np.empty_like(a)
+    sums_B, sums_C = np.zeros_like(a), np.zeros_like(a)
+    row_B, row_C = np.empty(LANES, u.dtype), np.empty(LANES, u.dtype)
     rates, dh, sums_A = (
         np.empty(d_state * LANES, u.dtype),
         np.empty(d_state * LANES, u.dtype),
@@ -203,11 +204,12 @@ def _backward(
                     row = (b * d_state + n) * dim + c
                     store(dA, row, load(sums_A, n * LANES))
                     store(dinitial, row, load(dh, n * LANES))
-            for i in range(count):
-                for n in range(d_state):
-                    row = (i * d_state + n) * LANES
-                    dB[strip, b, start + i, group, n] = total(load(sums_B, row))
-                    dC[strip, b, start + i, group, n] = total(load(sums_C, row))
+            for row in range(0, count * d_state, LANES):
+                store(row_B, 0, totals(sums_B, row * LANES))
+                store(row_C, 0, totals(sums_C, row * LANES))
+                for i in range(row, min(row + LANES, count * d_state)):
+                    dB[strip, b, start + i // d_state, group, i % d_state] = row_B[i - row]
+                    dC[strip, b, start + i // d_state, group, i % d_state] = row_C[i - row]
 
 
 # --- the operators: sequences are (batch, dim, length), B and C (batch, groups, d_state, length or 1) -----------------
@@ -342,11 +344,11 @@ def _scan_backward(
     dz = du if z is None else np.empty_like(dy)  # not written to
     dA, dinitial = np.empty_like(dfinal), np.empty_like(dfinal)
     dD, dbias = np.empty((batch, dim), real), np.empty((batch, dim), real)
-    # A strip adds up dB and dC over its channels. More strips are more to add up afterwards, but also work for more
-    # threads. How many there are depends on nothing but the shape: the order of additions is part of the result.
+    # A strip adds up dB and dC over its channels. More strips are work for more threads where there are few sequences,
+    # and more to add up for all. How many there are depends on the shape alone: it decides the order of additions.
     strips = 1
     if layout.by_channels:
-        strips = min(dim // layout.groups // LANES, -(-16 // max(1, batch * layout.groups)))
+        strips = min(dim // layout.groups // LANES, -(-2 // max(1, batch * layout.groups)))
     dB, dC = (np.empty((strips, *x.shape), real) for x in inputs[3:5])
     kernel = _backward if layout.by_channels else few_channels.backward
     gradients = (du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial)

@@ -1,0 +1,135 @@
+"""Compile the kernels of helpers.scan.fused_gpu for GPUs that are not there, and say what they would occupy.
+
+``python tests/compile_fused_gpu.py [75 80 ...]`` launches the scan as on a GPU, takes down what the kernels are called
+with, and hands that to Triton's compiler for each compute capability. One line for each: registers and bytes of spilled
+registers (stack and local memory) a lane, bytes of shared memory a program, instructions, warps that one multiprocessor
+can hold at once, and how many instructions of the PTX compute in bfloat16.
+
+Not under TRITON_INTERPRET=1: Triton's interpreter and its compiler cannot share a process.
+"""
+
+import math
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from helpers.scan import fused_gpu
+
+# Per multiprocessor: programs, warps, shared memory (KiB). CUDA C++ Programming Guide, technical specifications.
+LIMITS = {75: (16, 32, 64), 80: (32, 64, 164), 89: (24, 48, 100), 90: (32, 64, 228), 100: (32, 64, 228)}
+TYPES = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}
+COLUMNS = "triton sm kernel variant registers spilled shared instructions warps_per_sm bf16_arithmetic".split()
+
+
+class Recorder:
+    """Stands for a kernel and remembers what it is launched with."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+
+    def __getitem__(self, grid):
+        return self.launch
+
+    def launch(self, *arguments, num_warps, enable_fp_fusion, **named):
+        self.options = {"num_warps": num_warps, "enable_fp_fusion": enable_fp_fusion}
+        self.arguments = dict(zip(self.kernel.arg_names, arguments, strict=False)) | named
+
+    def source(self):
+        """What Triton makes of these arguments: None, 1 and multiples of 16 are known to the compiler."""
+        constants, attributes = {}, {}
+
+        def declare(path, value, constant):
+            if isinstance(value, tuple):
+                return tuple(declare((*path, i), x, False) for i, x in enumerate(value))
+            if constant or value is None or (isinstance(value, int) and value == 1):
+                constants[path] = value
+                return "constexpr"
+            if isinstance(value, torch.Tensor) or value % 16 == 0:
+                attributes[path] = [["tt.divisibility", 16]]
+            return TYPES[value.dtype] if isinstance(value, torch.Tensor) else "i32"
+
+        signature = {
+            parameter.name: declare((i,), self.arguments[parameter.name], parameter.is_constexpr)
+            for i, parameter in enumerate(self.kernel.params)
+        }
+        return ASTSource(self.kernel, signature, constants, attributes)
+
+
+def record(dtype=torch.float32, minimal=False, channels_last=True, batch=16, dim=128, length=784, d_state=16, groups=1):
+    """The two kernels as they are launched for the arguments described."""
+
+    def sequence(n, dtype=dtype):
+        if channels_last:
+            return torch.zeros(batch, length, n, dtype=dtype).transpose(1, 2)
+        return torch.zeros(batch, n, length, dtype=dtype)
+
+    u, delta, z = (sequence(dim).requires_grad_() for _ in range(3))
+    A, D, delta_bias, state = (torch.zeros(n) for n in ((dim, d_state), dim, dim, (batch, dim, d_state)))
+    B, C = (sequence(groups * d_state).unflatten(1, (groups, d_state)) for _ in "BC")
+    options = (None, None, None, None, False) if minimal else (D, z, delta_bias, state, True)
+    kernels = [Recorder(fused_gpu._forward_kernel), Recorder(fused_gpu._backward_kernel)]
+    fused_gpu._forward_kernel, fused_gpu._backward_kernel = kernels
+    try:
+        y, last_state = fused_gpu.scan(u, delta, A, B, C, *options)
+        torch.autograd.grad([y, last_state][: 1 if minimal else 2], u, [y, last_state][: 1 if minimal else 2])
+    finally:
+        fused_gpu._forward_kernel, fused_gpu._backward_kernel = (k.kernel for k in kernels)
+    return kernels
+
+
+def tool(name, *arguments):
+    path = Path(triton.__file__).parent / "backends/nvidia/bin" / name
+    return subprocess.run([path, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def resources(kernel, sm):
+    """Compile for one compute capability; the columns after the variant."""
+    compiled = triton.compile(kernel.source(), target=GPUTarget("cuda", sm, 32), options=kernel.options)
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = Path(folder, "kernel.cubin")
+        cubin.write_bytes(compiled.asm["cubin"])
+        usage = dict(re.findall(r"(REG|STACK|LOCAL):(\d+)", tool("cuobjdump", "--dump-resource-usage", cubin)))
+        instructions = len(re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+[^/\s]", tool("nvdisasm", "-c", cubin), re.M))
+    registers, shared, warps = int(usage["REG"]), compiled.metadata.shared, kernel.options["num_warps"]
+    programs, most_warps, memory = LIMITS[sm]
+    of_a_warp = math.ceil(registers * 32 / 256) * 256  # registers are handed out by the 256, to 4 schedulers with 16 K
+    programs = min(programs, most_warps // warps, 16384 // of_a_warp * 4 // warps)
+    if shared:
+        programs = min(programs, memory * 1024 // (shared + (1024 if sm >= 80 else 0)))
+    # What computes in bfloat16: not conversions (cvt), moves, nor an add.rn.f32.bf16, which is a float32 addition.
+    arithmetic = r"^\s*(?:@\S+ )?(?:fma|add|sub|mul|div|neg|abs|min|max|ex2|tanh|set|setp)(?:\.(?!f32)\w+)*\.bf16"
+    bf16 = re.findall(arithmetic, compiled.asm["ptx"], re.M)
+    spilled = int(usage["STACK"]) + int(usage["LOCAL"])
+    return registers, spilled, shared, instructions, programs * warps, len(bf16)
+
+
+def variants(sm):
+    """Every option, in float32 and in half precision; and on the oldest target all that may compile differently."""
+    yield "all", {}
+    yield "half", {"dtype": torch.bfloat16 if sm >= 80 else torch.float16}
+    if sm == min(LIMITS):
+        yield "channels-first", {"channels_last": False}
+        yield "minimal", {"minimal": True}
+        yield "one", {"batch": 1, "dim": 1, "length": 1, "d_state": 1}
+        yield "odd", {"batch": 3, "dim": 6, "length": 9, "d_state": 3, "groups": 2}
+        yield "d_state=4", {"d_state": 4}
+        yield "d_state=64", {"d_state": 64}
+
+
+def main(targets):
+    print(*COLUMNS)
+    for sm in targets:
+        for variant, options in variants(sm):
+            for name, kernel in zip(("forward", "backward"), record(**options), strict=True):
+                print(triton.__version__, sm, name, variant, *resources(kernel, sm), flush=True)
+
+
+if __name__ == "__main__":
+    main([int(x) for x in sys.argv[1:]] or list(LIMITS))

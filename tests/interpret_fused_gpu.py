@@ -1,0 +1,250 @@
+"""The kernels of helpers.scan.fused_gpu under Triton's interpreter, on the CPU: their numbers, and their operators.
+
+test_fused_gpu.py runs this file in a process of its own, with TRITON_INTERPRET=1 set before triton is imported.
+Outputs are held against oracle.py, gradients against autograd through helpers.scan.reference in float64.
+"""
+
+import itertools
+
+import oracle
+import pytest
+import torch
+import torch.nn.functional as F
+
+from helpers.scan import fused_gpu, reference
+
+BOUND = 2e-5  # of max|x - y| / max|y|, for y, the last state and every gradient in float32
+NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
+OPTIONAL = ("D", "z", "delta_bias", "initial_state")
+
+
+def arguments(batch=2, dim=3, length=9, d_state=3, groups=1, channels_last=False, without=(), seed=0):
+    """All tensors by name, requiring gradients; ``without`` some of the optional ones."""
+    g = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=g)
+
+    def sequence(*shape):
+        return normal(batch, length, *shape).movedim(1, -1) if channels_last else normal(batch, *shape, length)
+
+    given = {name: sequence(dim) for name in ("u", "delta", "z")}
+    given |= {name: sequence(groups, d_state) for name in "BC"}
+    given |= {"A": -torch.rand(dim, d_state, generator=g) - 0.1, "D": normal(dim), "delta_bias": normal(dim)}
+    given |= {"initial_state": normal(batch, dim, d_state)}
+    return {name: None if name in without else given[name].requires_grad_() for name in NAMES}
+
+
+def plain(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus):
+    """The same by helpers.scan.reference, in the dtype given."""
+    B, C = (x.repeat_interleave(len(A) // x.shape[1], dim=1) for x in (B, C))
+    step = delta if delta_bias is None else delta + delta_bias[:, None]
+    step = F.softplus(step, threshold=800) if delta_softplus else step
+    state = u.new_zeros(len(u), *A.shape) if initial_state is None else initial_state
+    y, last_state = reference.scan(u, step, A, B, C, state)
+    y = y if D is None else y + D[:, None] * u
+    return y if z is None else y * F.silu(z), last_state
+
+
+def in_float64(given):
+    return {name: x if x is None else x.detach().double().requires_grad_() for name, x in given.items()}
+
+
+def error(x, y):
+    assert x.shape == y.shape and x.isfinite().all()
+    return ((x.double() - y).abs().max() / y.abs().max()).item() if y.numel() else 0.0
+
+
+def check(given, delta_softplus=True, through=("y", "last_state"), bound=BOUND, half_bound=None):
+    """Hold y, the last state and all gradients, arriving ``through`` these results, against float64."""
+    results = dict(zip(("y", "last_state"), fused_gpu.scan(**given, delta_softplus=delta_softplus), strict=True))
+    assert results["y"].dtype == given["u"].dtype and results["last_state"].dtype == torch.float32
+    exact = in_float64(given)
+    expected = dict(zip(("y", "last_state"), plain(**exact, delta_softplus=delta_softplus), strict=True))
+    for name, x in oracle_results(exact, delta_softplus).items():
+        assert error(results[name], x) < (half_bound or bound if name == "y" else bound), name
+
+    present = {name: x for name, x in given.items() if x is not None}
+    weights = [torch.randn(results[name].shape, generator=torch.Generator().manual_seed(1)) for name in through]
+    weights = [w.to(results[name].dtype) for w, name in zip(weights, through, strict=True)]
+    found = torch.autograd.grad([results[name] for name in through], list(present.values()), weights, allow_unused=True)
+    right = torch.autograd.grad(
+        [expected[name] for name in through],
+        [exact[name] for name in present],
+        [w.double() for w in weights],
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    for (name, x), got, y in zip(present.items(), found, right, strict=True):
+        assert got.dtype == x.dtype and got.shape == x.shape, name
+        if y.any():
+            assert error(got, y) < (bound if x.dtype == torch.float32 else half_bound), name
+        else:
+            assert not got.any(), name
+
+
+def oracle_results(exact, delta_softplus):
+    if not len(exact["u"]):
+        return {}
+    arrays = {name: x if x is None else x.detach().numpy() for name, x in exact.items()}
+    y, last_state = oracle.selective_scan(**arrays, delta_softplus=delta_softplus)
+    return {"y": torch.from_numpy(y), "last_state": torch.from_numpy(last_state)}
+
+
+SUBSETS = [names for n in range(5) for names in itertools.combinations(OPTIONAL, n)]
+
+
+@pytest.mark.parametrize("delta_softplus", [False, True])
+@pytest.mark.parametrize("without", SUBSETS, ids="-".join)
+@pytest.mark.parametrize("through", [("y",), ("y", "last_state")], ids="-".join)
+def test_every_combination_of_options(without, delta_softplus, through):
+    channels_last = len(without) % 2 == delta_softplus
+    check(arguments(batch=1, channels_last=channels_last, without=without), delta_softplus, through)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"length": 1},
+        {"length": 7},
+        {"length": 8, "d_state": 1},
+        {"length": 22, "dim": 2},
+        {"batch": 1, "dim": 9, "d_state": 16},  # two programs, the second with one channel
+        {"batch": 1, "dim": 10, "groups": 2, "d_state": 5, "length": 3},
+        {"batch": 1, "dim": 18, "d_state": 2, "length": 3},  # 16 channels in a program, and two more
+        {"batch": 1, "dim": 19, "d_state": 33, "length": 4},  # several warps a program
+        {"batch": 1, "dim": 6, "groups": 6, "length": 2},
+        {"batch": 0},
+    ],
+    ids=str,
+)
+def test_shapes(sizes, channels_last):
+    check(arguments(**sizes, channels_last=channels_last))
+
+
+def test_gradient_through_the_last_state_only():
+    check(arguments(), through=("last_state",))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_half_precision_is_only_storage(dtype, channels_last):
+    given = arguments(channels_last=channels_last)
+    for name in ("u", "delta", "z", "B", "C"):
+        given[name] = given[name].detach().to(dtype).requires_grad_()
+    check(given, half_bound=torch.finfo(dtype).eps)
+
+
+def test_dtypes_may_differ():
+    given = arguments()
+    for name, dtype in {"u": torch.bfloat16, "z": torch.float16, "C": torch.float16}.items():
+        given[name] = given[name].detach().to(dtype).requires_grad_()
+    check(given, half_bound=torch.finfo(torch.bfloat16).eps)
+    # Autograd would cast the gradients by itself; the operator must not rely on it.
+    tensors = [x.detach() for x in given.values()]
+    y, last_state, states = fused_gpu._forward(*tensors, True, True)
+    gradients = fused_gpu._backward(*tensors[:-1], True, True, states, y, last_state)
+    assert [x.dtype for x in gradients] == [x.dtype for x in tensors]
+
+
+def test_any_strides():
+    g = torch.Generator().manual_seed(2)
+    u, z = torch.randn(2, 10, 8, generator=g).transpose(1, 2).chunk(2, dim=1)  # as a projection leaves them
+    _, B, C = torch.randn(2, 10, 1 + 3 + 3, generator=g).transpose(1, 2).split([1, 3, 3], dim=1)
+    given = arguments(dim=4, length=10) | {"u": u, "z": z, "B": B.unsqueeze(1), "C": C.unsqueeze(1)}
+    given["delta"] = torch.randn(2, 1, 10, generator=g).expand(2, 4, 10)
+    given["A"] = given["A"].detach().t().contiguous().t()
+    for name in ("u", "z", "B", "C", "delta", "A"):
+        given[name].requires_grad_()
+    check(given)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_layout_is_kept(channels_last):
+    given = arguments(channels_last=channels_last)
+    y, _ = fused_gpu.scan(**given, delta_softplus=True)
+    assert y.stride() == given["u"].stride()
+    du, dz = torch.autograd.grad(y.sum(), [given["u"], given["z"]])
+    assert du.stride() == dz.stride() == given["u"].stride()
+
+
+def test_softplus_is_right_where_it_is_large_and_where_it_is_small():
+    """One position, one state number: y is the step, and its derivative the slope, each number held for itself."""
+    raw = torch.tensor([-80.0, -40.0, -20.0, -10.0, -3.0, -0.5, 0.0, 0.5, 3.0, 10.0, 20.0, 40.0, 80.0, 1e4])
+    delta = raw.clone().view(1, -1, 1).requires_grad_()
+    one = torch.ones(1, 1, 1, 1)
+    y, _ = fused_gpu.scan(torch.ones_like(delta), delta, -torch.ones(len(raw), 1), one, one, *[None] * 4, True)
+    y.sum().backward()
+    exact = raw.double()
+    for found, right in ((y, torch.log1p(exact.exp())), (delta.grad, exact.sigmoid())):
+        right = torch.where(exact > 50, exact if found is y else 1.0, right)
+        assert ((found.flatten() - right) / right).abs().max() < BOUND
+    for extreme in (-1e4, -float("inf")):
+        y, _ = fused_gpu.scan(
+            torch.ones(1, 1, 1), torch.full((1, 1, 1), extreme), -torch.ones(1, 1), one, one, *[None] * 4, True
+        )
+        assert y.item() == 0
+
+
+def test_large_steps_forget_and_their_gradients_are_right():
+    """Where every state is forgotten at once the gradient of A is tiny, and must not drown in the states' rounding."""
+    given = arguments(without=("delta_bias", "D", "initial_state"))
+    given["delta"] = (given["delta"].detach().abs() + 12).requires_grad_()
+    given["A"] = (given["A"].detach() - 0.5).requires_grad_()
+    check(given, delta_softplus=False)
+
+
+def test_the_same_every_time():
+    runs = []
+    for _ in range(2):
+        given = arguments(batch=1, dim=9, d_state=16)
+        results = fused_gpu.scan(**given, delta_softplus=True)
+        runs.append([*results, *torch.autograd.grad(results, list(given.values()), results)])
+    assert all(torch.equal(x, y) for x, y in zip(*runs, strict=True))
+
+
+def test_no_states_are_kept_without_a_gradient(monkeypatch):
+    kept = []
+    original = fused_gpu._results
+    monkeypatch.setattr(fused_gpu, "_results", lambda u, A, keep: kept.append(keep) or original(u, A, keep))
+    given = arguments()
+    y, _ = fused_gpu.scan(**given, delta_softplus=True)
+    with torch.no_grad():
+        again, _ = fused_gpu.scan(**given, delta_softplus=True)
+    assert kept == [True, False] and torch.equal(y, again)
+
+
+def test_differentiating_twice_is_refused():
+    given = arguments()
+    y, _ = fused_gpu.scan(**given, delta_softplus=True)
+    (du,) = torch.autograd.grad(y.sum(), given["u"], create_graph=True)
+    with pytest.raises(RuntimeError, match='only once; backend="associative" can twice'):
+        torch.autograd.grad(du.sum(), given["delta"])
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("without", [(), OPTIONAL], ids=["all", "minimal"])
+def test_operators(channels_last, without):
+    given = arguments(batch=1, length=8, channels_last=channels_last, without=without)
+    torch.library.opcheck(fused_gpu._forward, (*given.values(), True, True))
+    tensors = [x if x is None else x.detach() for x in given.values()]
+    y, last_state, states = fused_gpu._forward(*tensors, True, True)
+    torch.library.opcheck(
+        fused_gpu._backward, (*tensors[:-1], "initial_state" not in without, True, states, y, last_state)
+    )
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_compile(channels_last):
+    given = arguments(channels_last=channels_last)
+
+    def loss(**given):
+        y, last_state = fused_gpu.scan(**given, delta_softplus=True)
+        return y.square().sum() + last_state.square().sum()
+
+    eager = torch.autograd.grad(loss(**given), list(given.values()))
+    compiled = torch.autograd.grad(
+        torch.compile(loss, fullgraph=True, backend="aot_eager")(**given), list(given.values())
+    )
+    assert all(torch.equal(x, y) for x, y in zip(compiled, eager, strict=True))
