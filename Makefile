@@ -56,7 +56,7 @@ clean:  ## remove what the targets made, the virtual environment included
 
 $(COLAB_TRITON): | $(READY)
 	@test "$$(uname -s)" != Linux || { echo "Fetching Colab's Triton, 190 MB, once: the GPU kernels are compiled with it." && \
-	  $(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target $@.part triton==3.6.0 && mv $@.part $@; } \
+	  mkdir -p $@.part && $(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target $@.part triton==3.6.0 && mv $@.part $@; } \
 	  || echo "It could not be had. Without it one test is skipped; with the variable CI set it fails."
 
 # The stamp comes last: an installation that was interrupted is taken up again, a finished one is never repeated.

@@ -274,7 +274,7 @@ def main(arguments=None) -> int:
     """Run the command; returns its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
-    run = Run(options)
+    run, keeps_memory = Run(options), "numba" in backends(options.device)
     say = run.say
     say("# Benchmark")
     say(f"{machine()}; {measure.processor()}; on {run.device}.")
@@ -285,6 +285,8 @@ def main(arguments=None) -> int:
         f" Times are medians of at least {run.repeats} rounds; in each of them all that stand in one table took their"
         " turn. Ratios are to the first row. Not run is what would take more than"
         f" {measure.duration(run.budget.seconds)} or {measure.amount(run.budget.gigabytes * 1e9)}."
+        + " Freed memory is kept for the next buffer, as helpers.cpu asks, whoever is measured."
+        * keeps_memory
     )
     try:
         for name in options.only:

@@ -18,7 +18,7 @@ from torch import nn
 
 from helpers import measure
 from helpers.mamba import Mamba
-from helpers.scan import selective_scan
+from helpers.scan import backends, selective_scan
 from helpers.scan.official import KERNEL
 
 DIM, D_STATE, D_MODEL = 128, 16, 64  # a block of width 64 has 128 channels
@@ -216,6 +216,7 @@ def bytes_held(name, batch, length, backward, dim=DIM) -> int:
 def cost(name, batch, length, device, threads):
     """Of one call, forward and backward: the peak of memory in bytes (or None), and the bytes of the inputs."""
     torch.set_num_threads(threads)
+    backends(device)  # with the fused CPU scan comes how freed memory is kept: the same for all
     call(min(length, 256), name=name, batch=1, device=device, backward=True)()  # what is loaded or compiled only once
     both = call(length, name=name, batch=batch, device=device, backward=True)
     return measure.peak_bytes(both, device), sum(x.nbytes for x in both.__self__.inputs.values())

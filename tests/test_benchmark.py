@@ -245,11 +245,18 @@ def test_layers_are_causal_and_have_the_width_of_their_gradient(name):
     assert len(work.both()) == 1 + len(work.inputs)
 
 
-def test_threads_are_as_many_as_before(command):
-    before = torch.get_num_threads()
-    _, by_name, _ = command("--only", "threads")
+def test_threads_are_as_many_as_before_and_busy_before_and_after(command, monkeypatch, tmp_path):
+    before, exp, large = torch.get_num_threads(), torch.exp, []
+
+    def counted(x, **options):
+        large.extend([1] * (x.numel() == 2_000_000))
+        return exp(x, **options)
+
+    monkeypatch.setattr(torch, "exp", counted)
+    command("--only", "threads")
     assert torch.get_num_threads() == before
-    assert float(by_name["between exps, 1 thread"]["seconds"]) > float(by_name["the exps, 1 thread"]["seconds"])
+    calls = sum(1 + len(row["rounds"].split()) for row in rows(tmp_path) if "exps" in row["name"])
+    assert len(large) == 2 * calls
 
 
 # --- budgets ---------------------------------------------------------------------------------------------------------
@@ -299,11 +306,13 @@ def lengths(monkeypatch):
 
 
 def test_lengths_stop_where_the_last_two_say_that_the_next_is_too_much(command, lengths, tmp_path):
-    lengths(growing)
+    measured = []
+    lengths(lambda *arguments: measured.append(arguments) or growing(*arguments))
     _, _, said = command("--only", "length", "--longest", "65536", "--gigabytes", "0.05")
     found = {(row["name"], int(row["length"])): row for row in rows(tmp_path)}
     assert [length for name, length in found if name == "numba"] == [256, 1024, 4096, 16384, 65536]
     assert all(int(row["batch"]) * int(row["length"]) == 65536 for row in found.values())
+    assert [length for name, _, length, *_ in measured if name == "attention"] == [256, 1024, 4096], "not even once"
     assert found["attention", 4096]["peak_bytes"] == "16000000" and found["attention", 4096]["seconds"]
     for length, size in ((16384, "64 MB"), (65536, "256 MB")):
         note = f"not run: would need about {size}"
