@@ -129,9 +129,8 @@ def length(run):
         cells = {(row.name, row.length): cell(row) or "-" for row in rows}
         header = [title, *(f"{at:,}" for at in lengths)]
         run.say(table(header, [(name, *(cells[name, at] for at in lengths)) for name in names]))
-    for row in rows:
-        if row.note:
-            run.say(f"{row.name}, {row.comparison}: {row.note}.")
+    for row in filter(lambda row: row.note, rows):
+        run.say(f"{row.name}, {row.comparison}: {row.note}.")
 
 
 def _at_length(run, name, batch, length, costs):
@@ -275,12 +274,11 @@ def main(arguments=None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     run, keeps_memory = Run(options), "numba" in backends(options.device)
-    say = run.say
-    say("# Benchmark")
-    say(f"{machine()}; {measure.processor()}; on {run.device}.")
-    say(f"{', '.join(measure.versions(PACKAGES))}. {datetime.datetime.now():%Y-%m-%d %H:%M}.")
-    say(f"    {shlex.join(['python', '-m', 'helpers.benchmark', *arguments])}")
-    say(
+    run.say("# Benchmark")
+    run.say(f"{machine()}; {measure.processor()}; on {run.device}.")
+    run.say(f"{', '.join(measure.versions(PACKAGES))}. {datetime.datetime.now():%Y-%m-%d %H:%M}.")
+    run.say(f"    {shlex.join(['python', '-m', 'helpers.benchmark', *arguments])}")
+    run.say(
         f"Batch {run.batch}, length {run.length}, {contenders.DIM} channels, {contenders.D_STATE} states, float32."
         f" Times are medians of at least {run.repeats} rounds; in each of them all that stand in one table took their"
         " turn. Ratios are to the first row. Not run is what would take more than"
@@ -290,7 +288,7 @@ def main(arguments=None) -> int:
     )
     try:
         for name in options.only:
-            say(f"## {name}: {SECTIONS[name].__doc__}")
+            run.say(f"## {name}: {SECTIONS[name].__doc__}")
             SECTIONS[name](run)
     finally:
         files = run.write(options.output)
