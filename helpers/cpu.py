@@ -155,9 +155,8 @@ def _elementwise(build_one):
     return function
 
 
-# Both keep what is not a number, if it is the first argument: a comparison with it is false.
+# It keeps what is not a number, if that is the first argument: a comparison with it is false.
 maximum = _elementwise(lambda builder, x, y: builder.select(builder.fcmp_ordered("<", x, y), y, x))
-minimum = _elementwise(lambda builder, x, y: builder.select(builder.fcmp_ordered(">", x, y), y, x))
 
 
 def _define(symbol, build_one):
@@ -178,16 +177,31 @@ _define(operator.truediv, lambda builder, x, y: builder.fdiv(x, y))
 # --- exp, softplus and the sigmoid, on vectors -----------------------------------------------------------------------
 
 
+def _integers(floats):
+    """Integers of the same size as ``floats``, and the number of bits below a float's exponent."""
+    bits, mantissa = (32, 23) if floats.element == ir.FloatType() else (64, 52)
+    return ir.VectorType(ir.IntType(bits), LANES), mantissa
+
+
 def _scale(builder, p, k):
     """``p * 2**k``, where the integer k stands in the lowest bits of a float: add it to the exponent of p."""
-    bits, mantissa = (32, 23) if p.type.element == ir.FloatType() else (64, 52)
-    integers = ir.VectorType(ir.IntType(bits), LANES)
+    integers, mantissa = _integers(p.type)
     shift = ir.Constant(integers, [mantissa] * LANES)
     scaled = builder.add(builder.bitcast(p, integers), builder.shl(builder.bitcast(k, integers), shift))
     return builder.bitcast(scaled, p.type)
 
 
-_scale = _elementwise(_scale)
+def _at_most(builder, x, high):
+    """The smaller of x and a positive number, compared as integers, for which the processor has units to spare.
+
+    A positive number that is not a number counts as a large one.
+    """
+    integers, _ = _integers(x.type)
+    smaller = builder.icmp_signed("<", builder.bitcast(x, integers), builder.bitcast(high, integers))
+    return builder.select(smaller, x, high)
+
+
+_scale, _at_most = _elementwise(_scale), _elementwise(_at_most)
 
 
 def _through(function, degree, low, high):
@@ -195,9 +209,15 @@ def _through(function, degree, low, high):
     return Chebyshev.interpolate(function, degree, domain=[low, high]).convert(kind=Polynomial).coef[::-1]
 
 
+def _slope(x):
+    """(exp(x) - 1) / x, which is 1 at 0."""
+    x = np.where(x == 0, 1e-300, x)
+    return np.expm1(x) / x
+
+
 def _functions(real, mantissa, bias, exp_degree, log_degree):
     exp_coefficients = tuple(
-        real(c) for c in _through(lambda r: np.expm1(r * math.log(2)) / r, exp_degree - 1, -0.5, 0.5)
+        real(c) for c in _through(lambda r: math.log(2) * _slope(r * math.log(2)), exp_degree - 1, -0.5, 0.5)
     )
     log_coefficients = tuple(
         real(c) for c in _through(lambda q: 2 * np.arctanh(np.sqrt(q)) / np.sqrt(q), log_degree, 0, 1 / 9)
@@ -208,7 +228,7 @@ def _functions(real, mantissa, bias, exp_degree, log_degree):
 
     @njit(fastmath=CONTRACT)
     def exp2(x):
-        x = minimum(maximum(x, low), high)
+        x = maximum(_at_most(x, high), low)
         k = x + rounds
         r = x - (k - rounds)  # between -1/2 and 1/2, and k holds the integer
         p = splat(exp_coefficients[0])
@@ -237,13 +257,13 @@ def _functions(real, mantissa, bias, exp_degree, log_degree):
 
 
 _FUNCTIONS = {
-    types.float32: _functions(np.float32, 23, 127, 6, 4),
+    types.float32: _functions(np.float32, 23, 127, 5, 3),
     types.float64: _functions(np.float64, 52, 1023, 12, 11),
 }
 
 
 def exp2(x):
-    """2 to the power of every lane."""
+    """2 to the power of every lane. What is not a number gives infinity or stays; it never gives a finite number."""
 
 
 def softplus(x):

@@ -30,7 +30,7 @@ def _column(array, b, start, count, c, column):
 
 
 @njit(nogil=True, cache=True, fastmath=CONTRACT)
-def forward(first, last, u, delta, A, B, C, D, z, bias, initial, squash, gated, y, copies, final):
+def forward(first, last, strips, u, delta, A, B, C, D, z, bias, initial, squash, gated, y, copies, final):
     _, length, dim = u.shape
     groups, d_state = B.shape[2:]
     blocks = copies.shape[1]

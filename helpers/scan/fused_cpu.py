@@ -3,7 +3,8 @@
 Sixteen channels are computed side by side (:mod:`helpers.cpu`). Their states, ``d_state`` vectors of sixteen numbers,
 stay in the nearest cache while the sequence goes by; from memory come only the inputs, to memory go only the outputs,
 and every ``BLOCK`` positions a copy of the states. The backward pass goes through the blocks from the last to the
-first, computes the states of a block once more from its copy, and then follows the gradient back through them.
+first, computes the states of a block once more from its copy, and then follows the gradient back through them: two
+states at a time, so that what they have in common is loaded once, and their gradients stay in registers.
 
 Where there are fewer channels than lanes, :mod:`helpers.scan.few_channels` puts the states side by side instead.
 
@@ -24,63 +25,97 @@ from numba import njit
 from helpers.cpu import CONTRACT, LANES, exp2, load, prefetch, run, sigmoid, softplus, splat, spread, store, totals
 from helpers.scan import few_channels
 
-BLOCK = 16  # positions between two copies of the states
+BLOCK = LANES  # positions between two copies of the states; as many as lanes, so that sums over lanes fill a vector
+STRIP = 16  # vectors of channels that a task computes at most, so that what it keeps of them stays in the cache
+TASKS = 4  # at least, if there are vectors enough
 LOG2E = 1 / math.log(2)  # the kernels get A * LOG2E: the decay is then a power of two, which costs less
 
 
 # --- the kernels: sequences are (batch, length, dim), B and C (batch, length, groups, d_state) ------------------------
+#
+# A task is a strip of channels of one group of one sequence, and what it keeps of every channel and state lies together
+# in the order (channels / LANES, d_state, LANES). There d_state is even: states are computed two by two.
+
+
+@njit(fastmath=CONTRACT)
+def _strip(task, strips, groups, width):
+    """The sequence and the group of a task, and its first channel and the one after its last."""
+    strip, group, b = task % strips, task // strips % groups, task // strips // groups
+    strip_width = _strip_width(width, strips)
+    left = group * width + strip * strip_width
+    return b, group, left, min(left + strip_width, (group + 1) * width)
+
+
+@njit
+def _vectors(count, like):
+    return np.empty(count * LANES, like.dtype)
+
+
+@njit
+def _strip_width(width, strips):
+    return -(-width // LANES // strips) * LANES
+
+
+@njit(fastmath=CONTRACT, inline="always")
+def _enter(at, row, ahead, count, u, delta, D, bias, c, squash, steps, drives, outs):
+    """Step size, step size times input, and D u, of the ``count`` positions of a block, which lie ``row`` apart."""
+    for i in range(count):
+        prefetch(u, at + ahead)
+        prefetch(delta, at + ahead)
+        step = load(delta, at) + load(bias, c)
+        if squash:
+            step = softplus(step)
+        store(steps, i * LANES, step)
+        store(drives, i * LANES, step * load(u, at))
+        store(outs, i * LANES, load(D, c) * load(u, at))
+        at += row
 
 
 @njit(nogil=True, cache=True, fastmath=CONTRACT)
-def _forward(first, last, u, delta, A, B, C, D, z, bias, initial, squash, gated, y, copies, final):
+def _forward(first, last, strips, u, delta, A, B, C, D, z, bias, initial, squash, gated, y, copies, final):
     _, length, dim = u.shape
     groups, d_state = B.shape[2:]
     blocks = copies.shape[1]
-    h, rates = np.empty(d_state * LANES, u.dtype), np.empty(d_state * LANES, u.dtype)
-    steps, drives, sums = (
-        np.empty(BLOCK * LANES, u.dtype),
-        np.empty(BLOCK * LANES, u.dtype),
-        np.empty(BLOCK * LANES, u.dtype),
-    )
-    for task in range(first, last):  # sixteen channels of one sequence
-        b, c = task // (dim // LANES), task % (dim // LANES) * LANES
-        group = c * groups // dim
-        for n in range(d_state):
-            store(h, n * LANES, load(initial, (b * d_state + n) * dim + c))
-            store(rates, n * LANES, load(A, n * dim + c))
+    kept = _strip_width(dim // groups, strips) * d_state
+    h, rates = np.empty(kept, u.dtype), np.empty(kept, u.dtype)
+    steps, drives, outs = _vectors(BLOCK, u), _vectors(BLOCK, u), _vectors(BLOCK, u)
+    for task in range(first, last):
+        b, group, left, right = _strip(task, strips, groups, dim // groups)
+        for c in range(left, right, LANES):
+            for n in range(d_state):
+                at = (c - left) * d_state + n * LANES
+                store(h, at, load(initial, (b * d_state + n) * dim + c))
+                store(rates, at, load(A, n * dim + c))
         for start in range(0, length, BLOCK):
             count = min(BLOCK, length - start)
-            if blocks:
-                for n in range(d_state):
-                    store(copies, ((b * blocks + start // BLOCK) * d_state + n) * dim + c, load(h, n * LANES))
-            for i in range(count):
-                at = (b * length + start + i) * dim + c
-                prefetch(u, at + BLOCK * dim)
-                prefetch(delta, at + BLOCK * dim)
-                prefetch(z, at + BLOCK * dim)
-                step = load(delta, at) + load(bias, c)
-                if squash:
-                    step = softplus(step)
-                store(steps, i * LANES, step)
-                store(drives, i * LANES, step * load(u, at))
-                store(sums, i * LANES, load(D, c) * load(u, at))
-            for i in range(count):
-                step, drive, out = load(steps, i * LANES), load(drives, i * LANES), load(sums, i * LANES)
-                at = ((b * length + start + i) * groups + group) * d_state
-                for n in range(d_state):
-                    state = exp2(step * load(rates, n * LANES)) * load(h, n * LANES) + drive * spread(B, at + n)
-                    store(h, n * LANES, state)
-                    out = out + state * spread(C, at + n)
-                store(sums, i * LANES, out)
-            for i in range(count):
-                at = (b * length + start + i) * dim + c
-                out = load(sums, i * LANES)
-                if gated:
-                    gate = load(z, at)
-                    out = out * (gate * sigmoid(gate))
-                store(y, at, out)
-        for n in range(d_state):
-            store(final, (b * d_state + n) * dim + c, load(h, n * LANES))
+            for c in range(left, right, LANES):
+                own = (c - left) * d_state
+                top = (b * length + start) * dim + c
+                if blocks:
+                    for n in range(0, d_state * LANES, LANES):
+                        store(copies, ((b * blocks + start // BLOCK) * dim + c) * d_state + n, load(h, own + n))
+                _enter(top, dim, BLOCK * dim, count, u, delta, D, bias, c, squash, steps, drives, outs)
+                for i in range(count):
+                    prefetch(z, top + (i + BLOCK) * dim)
+                    prefetch(y, top + (i + BLOCK) * dim)
+                    step, drive, out = load(steps, i * LANES), load(drives, i * LANES), load(outs, i * LANES)
+                    at = ((b * length + start + i) * groups + group) * d_state
+                    for n in range(d_state):
+                        row = own + n * LANES
+                        state = exp2(step * load(rates, row)) * load(h, row) + drive * spread(B, at + n)
+                        store(h, row, state)
+                        out = out + state * spread(C, at + n)
+                    store(outs, i * LANES, out)
+                for i in range(count):
+                    at = top + i * dim
+                    out = load(outs, i * LANES)
+                    if gated:
+                        gate = load(z, at)
+                        out = out * (gate * sigmoid(gate))
+                    store(y, at, out)
+        for c in range(left, right, LANES):
+            for n in range(d_state):
+                store(final, (b * d_state + n) * dim + c, load(h, (c - left) * d_state + n * LANES))
 
 
 @njit(nogil=True, cache=True, fastmath=CONTRACT)
@@ -91,105 +126,99 @@ def _backward(
     _, length, dim = u.shape
     groups, d_state = B.shape[2:]
     blocks = copies.shape[1]
-    width = dim // groups
-    strip_width = -(-width // LANES // strips) * LANES
     real = u.dtype.type
     zero, one, log_two = splat(real(0)), real(1), real(1 / LOG2E)
-    # a[i] takes the state before position i of the block, h[i], to the state after it, h[i + 1].
-    h, a = np.empty((BLOCK + 1) * d_state * LANES, u.dtype), np.empty(BLOCK * d_state * LANES, u.dtype)
-    sums_B, sums_C = np.zeros_like(a), np.zeros_like(a)
-    row_B, row_C = np.empty(LANES, u.dtype), np.empty(LANES, u.dtype)
-    rates, dh, sums_A = (
-        np.empty(d_state * LANES, u.dtype),
-        np.empty(d_state * LANES, u.dtype),
-        np.empty(d_state * LANES, u.dtype),
-    )
-    steps, drives, slopes = (
-        np.empty(BLOCK * LANES, u.dtype),
-        np.empty(BLOCK * LANES, u.dtype),
-        np.empty(BLOCK * LANES, u.dtype),
-    )
-    dexponents, ddrives = np.empty(BLOCK * LANES, u.dtype), np.empty(BLOCK * LANES, u.dtype)
-    for task in range(first, last):  # a strip of channels of one group of one sequence
-        strip, group, b = task % strips, task // strips % groups, task // strips // groups
-        left = group * width + strip * strip_width
-        right = min(left + strip_width, (group + 1) * width)
+    kept = _strip_width(dim // groups, strips) * d_state
+    rates, dh, sums_A = np.empty(kept, u.dtype), np.empty(kept, u.dtype), np.empty(kept, u.dtype)
+    # Of two states: a[i] takes the state before position i of the block, h[i], to the state after it, h[i + 1].
+    h0, a0, h1, a1 = _vectors(BLOCK + 1, u), _vectors(BLOCK, u), _vectors(BLOCK + 1, u), _vectors(BLOCK, u)
+    sums_B, sums_C = _vectors(BLOCK * d_state, u), _vectors(BLOCK * d_state, u)  # over the channels, state by state
+    row_B, row_C = _vectors(1, u), _vectors(1, u)
+    steps, drives, slopes, outs = _vectors(BLOCK, u), _vectors(BLOCK, u), _vectors(BLOCK, u), _vectors(BLOCK, u)
+    dexponents, ddrives = _vectors(BLOCK, u), _vectors(BLOCK, u)
+    for task in range(first, last):
+        b, group, left, right = _strip(task, strips, groups, dim // groups)
         for c in range(left, right, LANES):
             store(dD, b * dim + c, zero)
             store(dbias, b * dim + c, zero)
             for n in range(d_state):
-                row = (b * d_state + n) * dim + c
-                store(dA, row, zero)
-                store(dinitial, row, load(dfinal, row))
+                own = (c - left) * d_state + n * LANES
+                store(rates, own, load(A, n * dim + c))
+                store(dh, own, load(dfinal, (b * d_state + n) * dim + c))
+                store(sums_A, own, zero)
         for block in range(blocks - 1, -1, -1):
             start = block * BLOCK
             count = min(BLOCK, length - start)
-            for row in range(count * d_state):
+            for row in range(BLOCK * d_state):
                 store(sums_B, row * LANES, zero)
                 store(sums_C, row * LANES, zero)
             for c in range(left, right, LANES):
-                for n in range(d_state):
-                    row = (b * d_state + n) * dim + c
-                    store(h, n * LANES, load(copies, ((b * blocks + block) * d_state + n) * dim + c))
-                    store(rates, n * LANES, load(A, n * dim + c))
-                    store(dh, n * LANES, load(dinitial, row))
-                    store(sums_A, n * LANES, load(dA, row))
-                # Forward once more, and this time every state of the block is kept.
-                for i in range(count):
-                    at = (b * length + start + i) * dim + c
-                    prefetch(u, at - BLOCK * dim)
-                    prefetch(delta, at - BLOCK * dim)
-                    prefetch(z, at - BLOCK * dim)
-                    prefetch(dy, at - BLOCK * dim)
-                    step = load(delta, at) + load(bias, c)
-                    if squash:
-                        step = softplus(step)
-                    store(steps, i * LANES, step)
-                    store(drives, i * LANES, step * load(u, at))
-                    store(slopes, i * LANES, load(D, c) * load(u, at))
-                for i in range(count):
-                    step, drive, out = load(steps, i * LANES), load(drives, i * LANES), load(slopes, i * LANES)
-                    at = ((b * length + start + i) * groups + group) * d_state
-                    for n in range(d_state):
-                        row = (i * d_state + n) * LANES
-                        decay = exp2(step * load(rates, n * LANES))
-                        state = decay * load(h, row) + drive * spread(B, at + n)
-                        store(a, row, decay)
-                        store(h, row + d_state * LANES, state)
-                        out = out + state * spread(C, at + n)
-                    store(slopes, i * LANES, out)
+                top = (b * length + start) * dim + c
+                _enter(top, dim, -BLOCK * dim, count, u, delta, D, bias, c, squash, steps, drives, outs)
                 # Through the gate: from here on a slope is the gradient with respect to C h + D u.
                 for i in range(count):
-                    at = (b * length + start + i) * dim + c
+                    at = top + i * dim
+                    prefetch(dy, at - BLOCK * dim)
                     slope = load(dy, at)
                     if gated:
+                        prefetch(z, at - BLOCK * dim)
                         gate = load(z, at)
                         opened = sigmoid(gate)
-                        store(dz, at, slope * load(slopes, i * LANES) * opened * (one + gate * (one - opened)))
+                        store(dz, at, slope * opened * (one + gate * (one - opened)))  # times C h + D u, below
                         slope = slope * gate * opened
                     store(slopes, i * LANES, slope)
-                # Through the states, backwards.
-                for i in range(count - 1, -1, -1):
-                    step, drive, slope = load(steps, i * LANES), load(drives, i * LANES), load(slopes, i * LANES)
-                    dexponent, ddrive = zero, zero
-                    at = ((b * length + start + i) * groups + group) * d_state
-                    for n in range(d_state):
-                        row = (i * d_state + n) * LANES
-                        grad = load(dh, n * LANES) + slope * spread(C, at + n)
-                        store(sums_C, row, load(sums_C, row) + slope * load(h, row + d_state * LANES))
-                        store(sums_B, row, load(sums_B, row) + grad * drive)
-                        ddrive = ddrive + grad * spread(B, at + n)
-                        grad = grad * load(a, row)
-                        store(dh, n * LANES, grad)
-                        grad = grad * load(h, row)
-                        dexponent = dexponent + grad * load(rates, n * LANES)
-                        store(sums_A, n * LANES, load(sums_A, n * LANES) + grad * step)
-                    store(dexponents, i * LANES, dexponent)
-                    store(ddrives, i * LANES, ddrive)
+                    store(dexponents, i * LANES, zero)
+                    store(ddrives, i * LANES, zero)
+                for n in range(0, d_state, 2):
+                    own = (c - left) * d_state + n * LANES
+                    rate0, rate1 = load(rates, own), load(rates, own + LANES)
+                    # Forward once more, and this time every state of the block is kept.
+                    at = ((b * blocks + block) * dim + c) * d_state + n * LANES
+                    state0, state1 = load(copies, at), load(copies, at + LANES)
+                    store(h0, 0, state0)
+                    store(h1, 0, state1)
+                    for i in range(count):
+                        at = ((b * length + start + i) * groups + group) * d_state + n
+                        step, drive, out = load(steps, i * LANES), load(drives, i * LANES), load(outs, i * LANES)
+                        decay0, decay1 = exp2(step * rate0), exp2(step * rate1)
+                        state0 = drive * spread(B, at) + decay0 * state0
+                        state1 = drive * spread(B, at + 1) + decay1 * state1
+                        store(a0, i * LANES, decay0)
+                        store(a1, i * LANES, decay1)
+                        store(h0, (i + 1) * LANES, state0)
+                        store(h1, (i + 1) * LANES, state1)
+                        store(outs, i * LANES, out + state0 * spread(C, at) + state1 * spread(C, at + 1))
+                    # Through the states, backwards.
+                    grad0, grad1 = load(dh, own), load(dh, own + LANES)
+                    sum0, sum1 = load(sums_A, own), load(sums_A, own + LANES)
+                    for i in range(count - 1, -1, -1):
+                        at = ((b * length + start + i) * groups + group) * d_state + n
+                        row0, row1 = (n * BLOCK + i) * LANES, ((n + 1) * BLOCK + i) * LANES
+                        step, drive, slope = load(steps, i * LANES), load(drives, i * LANES), load(slopes, i * LANES)
+                        ddrive, dexponent = load(ddrives, i * LANES), load(dexponents, i * LANES)
+                        store(sums_C, row0, load(sums_C, row0) + slope * load(h0, (i + 1) * LANES))
+                        store(sums_C, row1, load(sums_C, row1) + slope * load(h1, (i + 1) * LANES))
+                        grad0 = grad0 + slope * spread(C, at)
+                        grad1 = grad1 + slope * spread(C, at + 1)
+                        store(sums_B, row0, load(sums_B, row0) + grad0 * drive)
+                        store(sums_B, row1, load(sums_B, row1) + grad1 * drive)
+                        store(ddrives, i * LANES, ddrive + grad0 * spread(B, at) + grad1 * spread(B, at + 1))
+                        grad0 = grad0 * load(a0, i * LANES)
+                        grad1 = grad1 * load(a1, i * LANES)
+                        slope0, slope1 = grad0 * load(h0, i * LANES), grad1 * load(h1, i * LANES)
+                        store(dexponents, i * LANES, dexponent + slope0 * rate0 + slope1 * rate1)
+                        sum0 = sum0 + slope0 * step
+                        sum1 = sum1 + slope1 * step
+                    store(dh, own, grad0)
+                    store(dh, own + LANES, grad1)
+                    store(sums_A, own, sum0)
+                    store(sums_A, own + LANES, sum1)
                 # To the inputs.
                 sum_D, sum_bias = load(dD, b * dim + c), load(dbias, b * dim + c)
                 for i in range(count):
-                    at = (b * length + start + i) * dim + c
+                    at = top + i * dim
+                    if gated:
+                        store(dz, at, load(dz, at) * load(outs, i * LANES))
                     x, slope, ddrive = load(u, at), load(slopes, i * LANES), load(ddrives, i * LANES)
                     dstep = load(dexponents, i * LANES) * log_two + ddrive * x
                     if squash:
@@ -200,16 +229,17 @@ def _backward(
                     sum_bias = sum_bias + dstep
                 store(dD, b * dim + c, sum_D)
                 store(dbias, b * dim + c, sum_bias)
-                for n in range(d_state):
-                    row = (b * d_state + n) * dim + c
-                    store(dA, row, load(sums_A, n * LANES))
-                    store(dinitial, row, load(dh, n * LANES))
-            for row in range(0, count * d_state, LANES):
-                store(row_B, 0, totals(sums_B, row * LANES))
-                store(row_C, 0, totals(sums_C, row * LANES))
-                for i in range(row, min(row + LANES, count * d_state)):
-                    dB[strip, b, start + i // d_state, group, i % d_state] = row_B[i - row]
-                    dC[strip, b, start + i // d_state, group, i % d_state] = row_C[i - row]
+            for n in range(d_state):
+                store(row_B, 0, totals(sums_B, n * BLOCK * LANES))
+                store(row_C, 0, totals(sums_C, n * BLOCK * LANES))
+                for i in range(count):
+                    dB[task % strips, b, start + i, group, n] = row_B[i]
+                    dC[task % strips, b, start + i, group, n] = row_C[i]
+        for c in range(left, right, LANES):
+            for n in range(d_state):
+                row, own = (b * d_state + n) * dim + c, (c - left) * d_state + n * LANES
+                store(dA, row, load(sums_A, own))
+                store(dinitial, row, load(dh, own))
 
 
 # --- the operators: sequences are (batch, dim, length), B and C (batch, groups, d_state, length or 1) -----------------
@@ -227,40 +257,45 @@ class _Layout:
         states = -(-self.d_state // LANES) * LANES * self.width
         varies = min(B.shape[3], C.shape[3]) == self.length
         self.by_channels = varies and channels <= few_channels.COST * states
-        self.padding = -(self.width if self.by_channels else self.d_state) % LANES
-        blocks = -(-self.length // BLOCK)
+        self.more_channels = -self.width % LANES if self.by_channels else 0  # a group, to fill whole vectors
+        self.more_states = -self.d_state % (2 if self.by_channels else LANES)
+        channels, states = self.dim + self.groups * self.more_channels, self.d_state + self.more_states
+        self.copies = (self.batch, -(-self.length // BLOCK), channels, states)
+        # A task is a strip of channels of one group of one sequence. More strips are work for more threads, and more
+        # to add up: each of them sums dB and dC over its own channels. How many there are depends on the shape alone,
+        # since it decides the order of additions.
+        self.strips = 1
         if self.by_channels:
-            self.copies = (self.batch, blocks, self.d_state, self.dim + self.groups * self.padding)
-        else:
-            self.copies = (self.batch, blocks, self.dim, self.d_state + self.padding)
+            vectors, sequences = (self.width + self.more_channels) // LANES, max(1, self.batch * self.groups)
+            self.strips = min(vectors, max(-(-TASKS // sequences), -(-vectors // STRIP)))
+        self.tasks = self.batch * self.groups * self.strips
 
     def channels(self, x):
-        """``(..., dim)``, every group filled up to whole vectors."""
-        if self.by_channels and self.padding:
-            x = F.pad(x.unflatten(-1, (self.groups, self.width)), (0, self.padding)).flatten(-2)
+        """``(..., dim)``, every group filled up."""
+        if self.more_channels:
+            x = F.pad(x.unflatten(-1, (self.groups, self.width)), (0, self.more_channels)).flatten(-2)
         return x.contiguous().numpy()
 
     def states(self, x):
-        """``(..., d_state)``, filled up to whole vectors where the states are the lanes."""
-        if not self.by_channels and self.padding:
-            x = F.pad(x, (0, self.padding))
-        return x.contiguous().numpy()
+        """``(..., d_state)``, filled up."""
+        return (F.pad(x, (0, self.more_states)) if self.more_states else x).contiguous().numpy()
 
     def per_channel(self, x):
         """``(..., dim, d_state)``, in the order of the kernel."""
-        return self.channels(x.mT) if self.by_channels else self.states(x)
+        if not self.by_channels:
+            return self.states(x)
+        return self.channels((F.pad(x, (0, self.more_states)) if self.more_states else x).mT)
 
     def without_padding(self, x):
         """The inverse of :meth:`channels`."""
         x = torch.from_numpy(x)
-        if self.by_channels and self.padding:
+        if self.more_channels:
             x = x.unflatten(-1, (self.groups, -1))[..., : self.width].flatten(-2).contiguous()
         return x
 
     def per_channel_back(self, x):
-        if self.by_channels:
-            return self.without_padding(x).mT.contiguous()
-        return torch.from_numpy(x)[..., : self.d_state].contiguous()
+        x = self.without_padding(x).mT if self.by_channels else torch.from_numpy(x)
+        return x[..., : self.d_state].contiguous()
 
     def inputs(self, u, delta, A, B, C, D, z, delta_bias):
         zeros = u.new_zeros(self.dim)
@@ -303,9 +338,8 @@ def _scan(
     batch, blocks, *state = layout.copies
     copies = np.empty((batch, blocks if keep else 0, *state), initial.dtype)
     y, final = np.empty_like(inputs[0]), np.empty_like(initial)
-    kernel = _forward if layout.by_channels else few_channels.forward
-    tasks = batch * (y.shape[2] // LANES if layout.by_channels else layout.dim)
-    run(kernel, tasks, *inputs, initial, delta_softplus, z is not None, y, copies, final)
+    kernel, tasks = (_forward, layout.tasks) if layout.by_channels else (few_channels.forward, batch * layout.dim)
+    run(kernel, tasks, layout.strips, *inputs, initial, delta_softplus, z is not None, y, copies, final)
     return layout.without_padding(y).mT, layout.per_channel_back(final), torch.from_numpy(copies)
 
 
@@ -344,16 +378,11 @@ def _scan_backward(
     dz = du if z is None else np.empty_like(dy)  # not written to
     dA, dinitial = np.empty_like(dfinal), np.empty_like(dfinal)
     dD, dbias = np.empty((batch, dim), real), np.empty((batch, dim), real)
-    # A strip adds up dB and dC over its channels. More strips are work for more threads where there are few sequences,
-    # and more to add up for all. How many there are depends on the shape alone: it decides the order of additions.
-    strips = 1
-    if layout.by_channels:
-        strips = min(dim // layout.groups // LANES, -(-2 // max(1, batch * layout.groups)))
+    strips = layout.strips
     dB, dC = (np.empty((strips, *x.shape), real) for x in inputs[3:5])
     kernel = _backward if layout.by_channels else few_channels.backward
     gradients = (du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial)
-    tasks = strips * batch * layout.groups
-    run(kernel, tasks, strips, *inputs, delta_softplus, z is not None, copies.numpy(), dy, dfinal, *gradients)
+    run(kernel, layout.tasks, strips, *inputs, delta_softplus, z is not None, copies.numpy(), dy, dfinal, *gradients)
     du, ddelta, dD, dz, dbias = (
         layout.without_padding(x) for x in (du, ddelta, dD.sum(0), dz[:0] if z is None else dz, dbias.sum(0))
     )
