@@ -5,16 +5,28 @@ Source: Gu and Dao, arXiv 2312.00752, section 3.4 and figure 3. Parameters have 
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helpers.conv import conv_silu
 from helpers.scan import selective_scan
+
+
+class State(NamedTuple):
+    """All that a block keeps of what it has read."""
+
+    window: torch.Tensor  # (batch, d_inner, d_conv - 1), the last inputs of the convolution
+    h: torch.Tensor  # (batch, d_inner, d_state), the state of the scan
 
 
 class Mamba(nn.Module):
     """One Mamba block, ``(batch, length, d_model)`` to ``(batch, length, d_model)``.
+
+    ``forward`` reads a whole sequence at once, ``step`` one position; both can start from the state that either of them
+    has left behind.
 
     Args:
         d_model: width of the sequence that comes in and goes out.
@@ -47,13 +59,11 @@ class Mamba(nn.Module):
         super().__init__()
         d_inner = int(expand * d_model)
         self.dt_rank = math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
-        self.d_state = d_state
+        # In upstream's order, so that one seed gives both the same weights.
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=bias)
         self.conv1d = nn.Conv1d(d_inner, d_inner, d_conv, groups=d_inner, padding=d_conv - 1, bias=conv_bias)
         self.x_proj = nn.Linear(d_inner, self.dt_rank + 2 * d_state, bias=False)
         self.dt_proj = nn.Linear(self.dt_rank, d_inner)
-        self.out_proj = nn.Linear(d_inner, d_model, bias=bias)
-
         spread = self.dt_rank**-0.5 * dt_scale
         if dt_init == "random":
             nn.init.uniform_(self.dt_proj.weight, -spread, spread)
@@ -61,31 +71,106 @@ class Mamba(nn.Module):
             nn.init.constant_(self.dt_proj.weight, spread)
         else:
             raise ValueError(f"dt_init must be 'random' or 'constant', got {dt_init!r}")
-        dt = torch.exp(torch.empty(d_inner).uniform_(math.log(dt_min), math.log(dt_max))).clamp(min=dt_init_floor)
+        dt = torch.exp(torch.rand(d_inner) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min))
+        dt = dt.clamp(min=dt_init_floor)
         with torch.no_grad():
             self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus of this is dt
 
         # S4D-real: A = -1, -2, ..., -d_state in every channel. Kept as a logarithm, A stays negative in training.
         self.A_log = nn.Parameter(torch.log(torch.arange(1.0, d_state + 1)).repeat(d_inner, 1))
         self.D = nn.Parameter(torch.ones(d_inner))
+        self._mark()
+        self.out_proj = nn.Linear(d_inner, d_model, bias=bias)
+
+    def _mark(self):
         self.A_log._no_weight_decay = True
         self.D._no_weight_decay = True
 
-    def forward(self, x):
-        """``x``: ``(batch, length, d_model)``, and so is the result; position t sees positions 0 to t."""
-        length = x.shape[1]
-        x, z = self.in_proj(x).mT.chunk(2, dim=1)  # each (batch, d_inner, length)
-        x = F.silu(self.conv1d(x)[..., :length])  # what the padding adds at the end would see the future
-        dt, B, C = self.x_proj(x.mT).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._mark()  # a copy of a parameter has lost it
+
+    def initial_state(self, batch: int) -> State:
+        """The state before anything was read: zeros."""
+        d_inner, d_state = self.A_log.shape
+        window = self.A_log.new_zeros(batch, d_inner, self.conv1d.kernel_size[0] - 1)
+        return State(window, self.A_log.new_zeros(batch, d_inner, d_state))
+
+    def forward(self, x, state=None, return_state=False):
+        """Read a sequence; position t of the result depends on positions 0 to t, and on the state before them.
+
+        Args:
+            x: ``(batch, length, d_model)``.
+            state: of an earlier call, or None for the initial state.
+            return_state: return also the state after the last position.
+
+        Returns:
+            ``(batch, length, d_model)``, or that and a :class:`State`.
+        """
+        self._check(x, 3)
+        if state is None and return_state:
+            state = self.initial_state(len(x))
+        window, h = state or (None, None)
+        x, z = self._project(x)
+        u = conv_silu(x.mT, self.conv1d.weight.squeeze(1), self.conv1d.bias, window)  # (batch, d_inner, length)
+        dt, B, C = self._select(u.mT)
         y = selective_scan(
-            x,
+            u,
             (dt @ self.dt_proj.weight.T).mT,
-            -torch.exp(self.A_log.float()),
+            self._A(),
             B.mT,
             C.mT,
-            self.D.float(),
-            z=z,
-            delta_bias=self.dt_proj.bias.float(),
+            _precise(self.D),
+            z=z.mT,
+            delta_bias=_precise(self.dt_proj.bias),
             delta_softplus=True,
+            return_last_state=return_state,
+            initial_state=h,
         )
-        return self.out_proj(y.mT)
+        if not return_state:
+            return self.out_proj(y.mT)
+        y, h = y
+        window = torch.cat([window, x.mT.to(window.dtype)], -1)[..., x.shape[1] :]
+        return self.out_proj(y.mT), State(window, h)
+
+    def step(self, x, state: State):
+        """Read one position, ``(batch, d_model)``: returns ``(y, state)``, y in the shape of x.
+
+        The same as ``forward`` over a sequence of length 1, as one would write it down: nothing here is fused.
+        """
+        self._check(x, 2)
+        window, h = state
+        x, z = self._project(x)  # (batch, d_inner)
+        window = torch.cat([window, x.to(window.dtype).unsqueeze(-1)], -1)  # (batch, d_inner, d_conv)
+        u = (window * self.conv1d.weight.squeeze(1)).sum(-1)
+        u = F.silu(u if self.conv1d.bias is None else u + self.conv1d.bias).to(x.dtype)
+        dt, B, C = self._select(u)
+        delta = F.softplus(_precise(dt @ self.dt_proj.weight.T) + _precise(self.dt_proj.bias)).unsqueeze(-1)
+        h = torch.exp(delta * self._A()) * h + delta * u.unsqueeze(-1) * B.unsqueeze(1)  # (batch, d_inner, d_state)
+        y = (h * C.unsqueeze(1)).sum(-1) + _precise(self.D) * u
+        return self.out_proj((y * F.silu(_precise(z))).to(x.dtype)), State(window[..., 1:], h)
+
+    def _A(self):
+        return -torch.exp(_precise(self.A_log))
+
+    def _project(self, x):
+        """What is convolved, and the gate. Two products: one result cut in two would be copied before it is used."""
+        weights = self.in_proj.weight.chunk(2)
+        biases = (None, None) if self.in_proj.bias is None else self.in_proj.bias.chunk(2)
+        return (F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
+
+    def _select(self, u):
+        """The step size before its last map, B and C, all of them made from the input: the selection."""
+        d_state = self.A_log.shape[1]
+        return self.x_proj(u).split([self.dt_rank, d_state, d_state], dim=-1)
+
+    def _check(self, x, dims):
+        d_model = self.in_proj.in_features
+        if x.dim() != dims or x.shape[-1] != d_model:
+            expected = "(batch, length, d_model)" if dims == 3 else "(batch, d_model)"
+            raise ValueError(f"x must be {expected} with d_model = {d_model}, got {tuple(x.shape)}")
+
+
+def _precise(x):
+    """In float32 at least: decay rates close to zero, and sums over many steps, need its digits."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -2,6 +2,7 @@
 
 import importlib.machinery
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -20,15 +21,16 @@ KERNEL = "selective_scan_cuda"
 TESTS = Path(__file__).parent
 
 
+@pytest.mark.parametrize("file, environment", [("upstream.py", {}), ("upstream_step.py", {"TRITON_INTERPRET": "1"})])
 @pytest.mark.skipif(not importlib.util.find_spec("mamba_ssm"), reason="mamba-ssm is not installed: make mamba-ssm")
 @pytest.mark.skipif(
     bool(importlib.util.find_spec(KERNEL)) and not official.available("cuda"),
     reason="mamba-ssm's kernel is installed, and there is no GPU for it",
 )
-def test_upstream():
-    """All of ``upstream.py``, in a process that may keep what was put in place of upstream's kernel."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS / "upstream.py"]
-    run = subprocess.run(command, capture_output=True, text=True)
+def test_upstream(file, environment):
+    """All of a file, in a process that may keep what was put in place of upstream's kernel."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS / file]
+    run = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     print(run.stdout)
 

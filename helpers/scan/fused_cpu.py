@@ -22,7 +22,21 @@ import torch
 import torch.nn.functional as F
 from numba import njit
 
-from helpers.cpu import CONTRACT, LANES, exp2, load, prefetch, run, sigmoid, softplus, splat, spread, store, totals
+from helpers.cpu import (
+    CONTRACT,
+    LANES,
+    exp2,
+    load,
+    prefetch,
+    refuse_second_derivative,
+    run,
+    sigmoid,
+    softplus,
+    splat,
+    spread,
+    store,
+    totals,
+)
 from helpers.scan import few_channels
 
 BLOCK = LANES  # positions between two copies of the states; as many as lanes, so that sums over lanes fill a vector
@@ -417,6 +431,9 @@ def _(dy, dlast, u, delta, A, B, C, D, z, delta_bias, delta_softplus, copies):
         vectors[1],
         state,
     ]
+
+
+refuse_second_derivative(_scan_backward, "scan with backend='reference' instead")
 
 
 def _keep_for_backward(ctx, inputs, output):

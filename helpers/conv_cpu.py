@@ -1,0 +1,181 @@
+"""The kernels of :func:`helpers.conv.conv_silu` on the CPU, and the operators around them.
+
+Backwards, with ``s = bias + sum_k weight[k] x[t - taps + 1 + k]``, ``y = s sigmoid(s)`` and a gradient dy::
+
+    ds = dy sigmoid(s) (1 + s (1 - sigmoid(s)))
+    dweight[k] = sum_t ds[t] x[t - taps + 1 + k]        dx[t] = sum_k weight[k] ds[t + taps - 1 - k]
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numba import njit
+
+from helpers.cpu import CONTRACT, LANES, load, prefetch, refuse_second_derivative, run, sigmoid, splat, store
+
+BLOCK = 16  # positions whose inputs are gathered, with the taps - 1 before them, before anything is computed
+
+
+# --- the kernels: x is (batch, length, dim), weight (taps, dim), window (batch, taps - 1, dim) ------------------------
+
+
+@njit(nogil=True, cache=True, fastmath=CONTRACT)
+def _forward(first, last, x, weight, bias, window, y):
+    _, length, dim = x.shape
+    before = window.shape[1]
+    xs = np.empty((before + BLOCK) * LANES, x.dtype)
+    for task in range(first, last):  # sixteen channels of one sequence
+        b, c = task // (dim // LANES), task % (dim // LANES) * LANES
+        for j in range(before):
+            store(xs, j * LANES, load(window, (b * before + j) * dim + c))
+        for start in range(0, length, BLOCK):
+            count = min(BLOCK, length - start)
+            top = (b * length + start) * dim + c
+            for i in range(count):
+                prefetch(x, top + (i + BLOCK) * dim)
+                prefetch(y, top + (i + BLOCK) * dim)
+                store(xs, (before + i) * LANES, load(x, top + i * dim))
+            for i in range(count):
+                s = load(bias, c)
+                for k in range(before + 1):
+                    s = s + load(weight, k * dim + c) * load(xs, (i + k) * LANES)
+                store(y, top + i * dim, s * sigmoid(s))
+            for j in range(before):
+                store(xs, j * LANES, load(xs, (count + j) * LANES))
+
+
+@njit(nogil=True, cache=True, fastmath=CONTRACT)
+def _backward(first, last, x, weight, bias, window, dy, dx, dweight, dbias, dwindow):
+    _, length, dim = x.shape
+    before = window.shape[1]
+    zero, one = splat(x.dtype.type(0)), x.dtype.type(1)
+    xs, slopes = np.empty((before + BLOCK) * LANES, x.dtype), np.empty((before + BLOCK) * LANES, x.dtype)
+    sums = np.empty((before + 1) * LANES, x.dtype)
+    for task in range(first, last):
+        b, c = task // (dim // LANES), task % (dim // LANES) * LANES
+        sum_bias = zero
+        for k in range(before + 1):
+            store(sums, k * LANES, zero)
+            store(slopes, k * LANES, zero)  # there is nothing after the end
+        for start in range((length - 1) // BLOCK * BLOCK, -1, -BLOCK):
+            count = min(BLOCK, length - start)
+            top = (b * length + start) * dim + c
+            for j in range(before - 1, -1, -1):  # those of the block that comes after this one
+                store(slopes, (count + j) * LANES, load(slopes, j * LANES))
+            for j in range(before):
+                t = start - before + j
+                if t >= 0:
+                    store(xs, j * LANES, load(x, top + (j - before) * dim))
+                else:
+                    store(xs, j * LANES, load(window, (b * before + before + t) * dim + c))
+            for i in range(count):
+                prefetch(x, top + (i - BLOCK) * dim)
+                prefetch(dy, top + (i - BLOCK) * dim)
+                prefetch(dx, top + (i - BLOCK) * dim)
+                store(xs, (before + i) * LANES, load(x, top + i * dim))
+            for i in range(count):
+                s = load(bias, c)
+                for k in range(before + 1):
+                    s = s + load(weight, k * dim + c) * load(xs, (i + k) * LANES)
+                opened = sigmoid(s)
+                slope = load(dy, top + i * dim) * opened * (one + s * (one - opened))
+                store(slopes, i * LANES, slope)
+                sum_bias = sum_bias + slope
+            for k in range(before + 1):
+                total = load(sums, k * LANES)
+                for i in range(count):
+                    total = total + load(slopes, i * LANES) * load(xs, (i + k) * LANES)
+                store(sums, k * LANES, total)
+            for i in range(count):
+                grad = zero
+                for k in range(before + 1):
+                    grad = grad + load(weight, k * dim + c) * load(slopes, (i + before - k) * LANES)
+                store(dx, top + i * dim, grad)
+        for j in range(before):
+            grad = zero
+            for k in range(j + 1):
+                grad = grad + load(weight, k * dim + c) * load(slopes, (j - k) * LANES)
+            store(dwindow, (b * before + j) * dim + c, grad)
+        for k in range(before + 1):
+            store(dweight, (b * (before + 1) + k) * dim + c, load(sums, k * LANES))
+        store(dbias, b * dim + c, sum_bias)
+
+
+# --- the operators: x is (batch, dim, length), weight (dim, taps), window (batch, dim, taps - 1) ----------------------
+
+
+def _channels(x, dim):
+    """``(..., dim)``, filled up to whole vectors."""
+    return (F.pad(x, (0, -dim % LANES)) if dim % LANES else x).contiguous().numpy()
+
+
+def _inputs(x, weight, bias, window):
+    batch, dim, _ = x.shape
+    bias = x.new_zeros(dim) if bias is None else bias
+    window = x.new_zeros(batch, dim, weight.shape[1] - 1) if window is None else window
+    return [_channels(tensor, dim) for tensor in (x.mT, weight.T, bias, window.mT)]
+
+
+def _outputs(dim, *arrays):
+    return [torch.from_numpy(x)[..., :dim].contiguous() for x in arrays]
+
+
+@torch.library.custom_op("one_pixel::conv_silu", mutates_args=(), device_types="cpu")
+def _conv(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, window: torch.Tensor | None
+) -> torch.Tensor:
+    inputs = _inputs(x, weight, bias, window)
+    y = np.empty_like(inputs[0])
+    run(_forward, y.shape[0] * y.shape[2] // LANES, *inputs, y)
+    return _outputs(x.shape[1], y)[0].mT
+
+
+@_conv.register_fake
+def _(x, weight, bias, window):
+    batch, dim, length = x.shape
+    return x.new_empty(batch, length, dim).mT
+
+
+@torch.library.custom_op("one_pixel::conv_silu_backward", mutates_args=(), device_types="cpu")
+def _conv_backward(
+    dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, window: torch.Tensor | None
+) -> list[torch.Tensor]:
+    """The gradients of x, weight, bias and window, whether they were given or not."""
+    inputs = _inputs(x, weight, bias, window)
+    (batch, _, dim), taps = inputs[0].shape, weight.shape[1]
+    dy = _channels(dy.mT, x.shape[1])
+    dx, dwindow = np.empty_like(dy), np.empty((batch, taps - 1, dim), dy.dtype)
+    dweight, dbias = np.empty((batch, taps, dim), dy.dtype), np.empty((batch, dim), dy.dtype)
+    run(_backward, batch * dim // LANES, *inputs, dy, dx, dweight, dbias, dwindow)
+    # Summed over the batch at the end, in its order: the number of threads cannot change the result.
+    dx, dweight, dbias, dwindow = _outputs(x.shape[1], dx, dweight.sum(0), dbias.sum(0), dwindow)
+    return [dx.mT, dweight.T.contiguous(), dbias, dwindow.mT]
+
+
+@_conv_backward.register_fake
+def _(dy, x, weight, bias, window):
+    batch, dim, length = x.shape
+    taps = weight.shape[1]
+    dwindow = x.new_empty(batch, taps - 1, dim).mT
+    return [x.new_empty(batch, length, dim).mT, x.new_empty(dim, taps), x.new_empty(dim), dwindow]
+
+
+refuse_second_derivative(_conv_backward, "convolve with torch.nn.functional.conv1d instead")
+
+
+def _keep_for_backward(ctx, inputs, output):
+    ctx.given = [tensor is not None for tensor in inputs]
+    ctx.save_for_backward(*inputs)
+
+
+def _differentiate(ctx, dy):
+    gradients = _conv_backward(dy, *ctx.saved_tensors)
+    return tuple(g if given else None for g, given in zip(gradients, ctx.given, strict=True))
+
+
+_conv.register_autograd(_differentiate, setup_context=_keep_for_backward)
+
+
+def conv_silu(x, weight, bias, window):
+    """:func:`helpers.conv.conv_silu`, fused: all tensors float32 or all float64, the last two may be None."""
+    return _conv(x, weight, bias, window)
