@@ -149,3 +149,161 @@ def confusion(labels, predictions):
                 axes.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if light else "black")
     axes.grid(False)
     axes.set(xlabel="answer", ylabel="digit", xticks=range(10), yticks=range(10), title="percent of each digit")
+
+
+def discretisations(times, exact, steps, versions):
+    """A state in continuous time, and what recurrences make of it at the ends of the steps they take.
+
+    ``times, exact``: the true course; ``steps``: times at the ends of the steps; ``versions``: ``{name: state there}``.
+    """
+    _, axes = plt.subplots(figsize=(8, 3.0))
+    axes.plot(times, exact, color="#999999", linewidth=3, label="continuous")
+    for (name, states), (colour, marker, _) in zip(versions.items(), LINES, strict=False):
+        axes.plot(steps, states, color=colour, marker=marker, markersize=6, linestyle=":", linewidth=1, label=name)
+    axes.set(xlabel="time", ylabel="state")
+    axes.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
+
+
+def impulse_responses(kernels):
+    """What an input of 1 at step 0 does to the output afterwards, a panel each. ``kernels``: ``{title: (length,)}``."""
+    rows = -(-len(kernels) // 2)
+    _, grid = plt.subplots(rows, 2, figsize=(8, 1.7 * rows), sharex=True, squeeze=False)
+    for axes, (title, kernel) in zip(grid.flat, kernels.items(), strict=False):
+        axes.plot(kernel.tolist(), color=BLUE, linewidth=1)
+        axes.axhline(0, color="black", linewidth=0.6)
+        axes.set_title(title, fontsize=9)
+    for axes in grid[-1]:
+        axes.set_xlabel("steps since the input")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("response")
+
+
+def token_sequences(tokens, titles, question):
+    """Sequences of tokens, a row each: 0 is blank, ``question`` a question mark, all else its number.
+
+    ``tokens``: int64 ``(n, length)``; ``titles``: n strings.
+    """
+    _, axes = plt.subplots(figsize=(8, 0.3 * len(tokens) + 0.6))
+    shades = torch.where(tokens == 0, 0.0, 1.0) * (1 - 0.55 * (tokens == question))
+    axes.imshow(shades.numpy(), cmap="Blues", vmin=0, vmax=2, aspect="auto", interpolation="nearest")
+    for row, column in (tokens != 0).nonzero().tolist():
+        token = tokens[row, column].item()
+        axes.text(column, row, "?" if token == question else token, ha="center", va="center", fontsize=8)
+    axes.set_yticks(range(len(titles)), titles)
+    axes.hlines([row + 0.5 for row in range(len(tokens) - 1)], -0.5, tokens.shape[1] - 0.5, color="#dddddd")
+    axes.set(xlabel="position")
+    axes.grid(False)
+
+
+def copying(by_answer, noise, by_noise):
+    """Accuracy at each answer, and against the number of positions before the questions; dotted is chance among eight.
+
+    ``by_answer``: ``{name: accuracy of each answer}``; ``noise``: numbers; ``by_noise``: ``{name: accuracy at each}``.
+    """
+    _, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
+    for (name, values), (colour, marker, dashes) in zip(by_answer.items(), LINES, strict=False):
+        style = {"color": colour, "marker": marker, "linestyle": dashes, "label": name}
+        left.plot(range(1, len(values) + 1), values, **style)
+        if name in by_noise:
+            right.plot(noise, by_noise[name], **style)
+    for axes in (left, right):
+        axes.axhline(1 / 8, color="black", linewidth=0.8, linestyle=":")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    answers = len(next(iter(by_answer.values())))
+    left.set(xlabel="answer", ylabel="accuracy", xticks=range(1, answers + 1), ylim=(0, 1.03))
+    right.set(xlabel="positions before the questions", xscale="log")
+    right.set_xticks(noise, [str(n) for n in noise])
+    right.minorticks_off()
+    left.legend(loc="lower left", bbox_to_anchor=(0, 0.15), fontsize=9)
+
+
+def mamba_block(d_model, d_inner, d_state, dt_rank, d_conv):
+    """The parts of a Mamba block, from the left to the right, with the width of everything that flows between them."""
+    _, axes = plt.subplots(figsize=(8, 3.7))
+    axes.set(xlim=(0, 20), ylim=(0, 9), aspect="equal")
+    axes.axis("off")
+
+    def box(x, y, text, colour, width=2.0, height=1.5):
+        corner = (x - width / 2, y - height / 2)
+        axes.add_patch(plt.Rectangle(corner, width, height, facecolor=colour + "40", edgecolor=colour, linewidth=1.2))
+        axes.text(x, y, text, ha="center", va="center", fontsize=8)
+
+    def flow(*places):
+        """A line through places, with an arrow at its end."""
+        axes.plot(*zip(*places[:-1], strict=True), color="black", linewidth=1)
+        arrow = {"arrowstyle": "-|>", "color": "black", "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", places[-1], places[-2], arrowprops=arrow)
+
+    def note(x, y, text, align="center"):
+        axes.text(x, y, text, ha=align, va="center", fontsize=7.5)
+
+    flow((0.6, 3.2), (1.4, 3.2))
+    flow((3.4, 3.2), (3.9, 3.2), (3.9, 4.6), (4.7, 4.6))
+    flow((3.4, 3.2), (3.9, 3.2), (3.9, 1.2), (4.7, 1.2))
+    flow((6.7, 4.6), (11.2, 4.6))
+    flow((7.8, 4.6), (7.8, 6.4))
+    flow((8.8, 7.1), (10.6, 7.1))
+    flow((11.8, 6.4), (11.8, 5.6))
+    flow((7.8, 7.9), (7.8, 8.5), (13.5, 8.5), (13.5, 5.6))
+    flow((12.6, 2.6), (12.6, 3.6))
+    flow((14.0, 4.6), (15.4, 4.6))
+    flow((6.7, 1.2), (15.8, 1.2), (15.8, 4.2))
+    flow((16.2, 4.6), (16.9, 4.6))
+    flow((18.9, 4.6), (19.6, 4.6))
+
+    box(2.4, 3.2, "linear\nin_proj", BLUE)
+    box(5.7, 4.6, f"conv1d\n{d_conv} taps,\nSiLU", ORANGE, height=1.9)
+    box(7.8, 7.1, "linear\nx_proj", BLUE)
+    box(11.8, 7.1, "linear\ndt_proj,\nsoftplus", BLUE, width=2.4, height=1.6)
+    box(12.6, 4.6, "selective scan\nand skip", GREEN, width=2.8, height=2.0)
+    box(5.7, 1.2, "SiLU", ORANGE)
+    box(17.9, 4.6, "linear\nout_proj", BLUE)
+    axes.add_patch(plt.Circle((15.8, 4.6), 0.4, facecolor="white", edgecolor="black"))
+    axes.text(15.8, 4.56, "×", ha="center", va="center", fontsize=11)
+
+    note(0.7, 3.8, f"{d_model}")
+    note(3.7, 5.1, f"x: {d_inner}")
+    note(9.4, 4.2, f"u: {d_inner}")
+    note(9.7, 7.5, f"dt: {dt_rank}")
+    note(11.6, 6.0, f"Δ: {d_inner}", align="right")
+    note(13.7, 7.0, f"B, C:\n{d_state} each", align="left")
+    note(12.6, 2.2, "A, D")
+    note(14.6, 5.0, f"y: {d_inner}")
+    note(3.7, 0.7, f"z: {d_inner}")
+    note(19.4, 5.2, f"{d_model}")
+
+
+def initial_steps(steps, spans):
+    """The step sizes of a fresh block, and for how many positions its states then remember.
+
+    ``steps``: ``(d_inner,)``; ``spans``: ``{name: (d_inner,), in positions}``.
+    """
+    _, (left, right) = plt.subplots(1, 2, figsize=(8, 3.0))
+    share = [(i + 0.5) / len(steps) for i in range(len(steps))]
+    left.plot(share, steps.sort().values.tolist(), ".", color=BLUE)
+    left.set(ylabel="step size Δ", yscale="log")
+    for (name, values), (colour, marker, _) in zip(spans.items(), LINES, strict=False):
+        right.plot(share, values.sort().values.tolist(), marker, color=colour, markersize=4, label=name)
+    right.axhline(784, color="black", linewidth=0.8, linestyle=":")
+    right.set(ylabel="positions until 1/e is left", yscale="log")
+    right.legend(fontsize=9)
+    for axes in (left, right):
+        axes.set(xlabel="channels, in order")
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+
+
+def ablations(accuracies, levels):
+    """Accuracy with parts taken out: a row each, a mark a seed. ``{name: accuracies}`` and ``{name: level}``."""
+    _, axes = plt.subplots(figsize=(8, 0.36 * len(accuracies) + 1.1))
+    for row, values in enumerate(accuracies.values()):
+        mean = sum(values) / len(values)
+        axes.barh(row, mean, 0.6, color=BLUE, alpha=0.35)
+        axes.plot(values, [row] * len(values), "o", color=BLUE, markersize=4)
+    for (name, level), (_, _, dashes) in zip(levels.items(), LINES[1:], strict=False):
+        axes.axvline(level, color="black", linewidth=1, linestyle=dashes, label=f"{name}: {level:.1%}")
+    axes.set_yticks(range(len(accuracies)), accuracies)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set(xlabel="right answers", xlim=(0, 1))
+    axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)

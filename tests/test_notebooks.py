@@ -8,24 +8,35 @@ import pytest
 import torch
 from structure import problems
 
+from helpers.s4d import S4D, causal_convolution
 from helpers.scan import associative, selective_scan
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
 
 def definitions(name):
-    """Execute the imports, functions and classes of a notebook, and nothing else."""
+    """Execute the imports, functions, classes and constants (in capitals, written as such) of a notebook, no more."""
     (path,) = (p for p in NOTEBOOKS if p.stem == name)
     cells = nbformat.read(path, as_version=4).cells
     body = [node for c in cells if c.cell_type == "code" for node in ast.parse(c.source).body]
-    kept = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)]
-    space = {"SEED": 0, "device": torch.device("cpu")}
+    defining = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
+    kept = [node for node in body if isinstance(node, defining) or is_constant(node)]
+    space = {"device": torch.device("cpu")}
     exec(compile(ast.Module(kept, []), path.name, "exec"), space)
     return space
 
 
+def is_constant(node):
+    if not isinstance(node, ast.Assign):
+        return False
+    names = [name for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+    literal = all(isinstance(part, ast.Constant | ast.Tuple | ast.Load) for part in ast.walk(node.value))
+    return literal and all(name.id.isupper() for name in names)
+
+
 def test_there_are_notebooks():
-    assert {path.stem for path in NOTEBOOKS} >= {"01_mnist_as_a_sequence", "04_selective_scan", "06_training"}
+    expected = {"01_mnist_as_a_sequence", "03_state_space_models", "04_selective_scan", "06_training"}
+    assert {path.stem for path in NOTEBOOKS} >= expected
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -62,3 +73,51 @@ def test_doubling_written_out_equals_the_helper():
     a, b = torch.rand(37, 3, dtype=torch.float64), torch.randn(37, 3, dtype=torch.float64)
     _, h = definitions("04_selective_scan")["prefixes"](a, b)
     torch.testing.assert_close(h, associative.states(a, b, torch.zeros(3, dtype=torch.float64)))
+
+
+def test_discretisation_and_kernel_written_out_equal_the_helper():
+    page = definitions("03_state_space_models")
+    torch.manual_seed(0)
+    layer = S4D(3, d_state=8).double()
+    A, C = -layer.log_A_real.exp() + 1j * layer.A_imag, torch.view_as_complex(layer.C)
+    delta, B = layer.log_dt.exp().unsqueeze(-1), torch.ones_like(A)
+    dtA, B_bar = layer.discretise()
+    for ours, theirs in zip(page["zero_order_hold"](delta, A, B), (dtA.exp(), B_bar), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
+    K = page["diagonal_kernel"](delta, A, B, C, 100)
+    torch.testing.assert_close(K, layer.kernel(100), rtol=1e-11, atol=1e-13)
+
+
+def test_mambas_discretisation_written_out_equals_the_scan():
+    page = definitions("03_state_space_models")
+    torch.manual_seed(0)
+    u, delta, B = torch.randn(20, dtype=torch.float64), torch.rand(20, dtype=torch.float64), torch.randn(20).double()
+    A, h, states = torch.tensor(-1.3, dtype=torch.float64), 0, []
+    for u_t, delta_t, B_t in zip(u, delta, B, strict=True):
+        A_bar, B_bar = page["as_mamba_does"](delta_t, A, B_t)
+        h = A_bar * h + B_bar * u_t
+        states.append(h)
+    one = (1, 1, 20)
+    y = selective_scan(u.view(one), delta.view(one), A.view(1, 1), B.view(one), torch.ones(one).double())
+    torch.testing.assert_close(torch.stack(states), y.flatten(), rtol=1e-12, atol=1e-14)
+
+
+def test_convolutions_written_out_equal_the_helper():
+    page = definitions("03_state_space_models")
+    u, K = torch.randn(2, 50, dtype=torch.float64)
+    expected = causal_convolution(u, K)
+    torch.testing.assert_close(page["fft_convolution"](K, u, padded=2), expected, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(page["convolution"](K, u), expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_copying_task_is_what_the_page_says(fixed):
+    page = definitions("03_state_space_models")
+    sequences, answers = page["copying"](500, fixed, seed=0, noise=30)
+    assert sequences.shape == (500, 30 + page["COPIES"])
+    assert (sequences[:, 30:] == page["QUESTION"]).all()
+    tokens = [row[row > 0] - 1 for row in sequences[:, :30]]
+    assert torch.equal(torch.stack(tokens), answers)  # in their order
+    assert answers.unique().tolist() == list(range(page["TOKENS"]))
+    places = {tuple(row.nonzero().flatten().tolist()) for row in sequences[:, :30]}
+    assert len(places) == 1 if fixed else len(places) > 400
