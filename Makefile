@@ -31,7 +31,7 @@ run: $(READY)  ## execute every notebook into build/notebooks, and say what accu
 	@$(PY) notebooks/run.py --output $(OUTPUT)
 
 test: $(READY) $(COLAB_TRITON)  ## ruff, unit tests, then nbval over every notebook
-	@began=$$(date +%s); echo "Ruff, unit tests, then every notebook is executed and compared: about a quarter of an hour." && \
+	@began=$$(date +%s); echo "Ruff, unit tests, then every notebook is executed and compared: some twenty minutes." && \
 	$(MAKE) --no-print-directory lint && \
 	$(PY) -m pytest && \
 	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout $(CELL_TIMEOUT) notebooks && \
@@ -65,7 +65,7 @@ $(READY): requirements.txt constraints.txt pyproject.toml colab/setup.py
 	  { echo "There is no $(PYTHON) here. Install Python 3.10 to 3.14, or name one: make PYTHON=python3.12 run"; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 14) else \
 	  "This needs Python 3.10 to 3.14; $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 run" % v)'
-	@echo "Setting up $(VENV), once: some minutes, and about 6 GB where torch comes with CUDA."
+	@echo "Setting up $(VENV), once: some minutes, and about 6.5 GB where torch comes with CUDA."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) \
 	  $(if $(TORCH),-r colab/torch-$(TORCH).txt) -r requirements.txt -e .

@@ -8,6 +8,7 @@ import pytest
 import torch
 from structure import problems
 
+from helpers.mamba import Mamba
 from helpers.s4d import S4D, causal_convolution
 from helpers.scan import associative, selective_scan
 
@@ -35,7 +36,8 @@ def is_constant(node):
 
 
 def test_there_are_notebooks():
-    expected = {"01_mnist_as_a_sequence", "03_state_space_models", "04_selective_scan", "06_training"}
+    expected = {"01_mnist_as_a_sequence", "03_state_space_models", "04_selective_scan", "05_the_mamba_block"}
+    expected |= {"06_training"}
     assert {path.stem for path in NOTEBOOKS} >= expected
 
 
@@ -121,3 +123,95 @@ def test_copying_task_is_what_the_page_says(fixed):
     assert answers.unique().tolist() == list(range(page["TOKENS"]))
     places = {tuple(row.nonzero().flatten().tolist()) for row in sequences[:, :30]}
     assert len(places) == 1 if fixed else len(places) > 400
+
+
+BLOCKS = [{"d_model": 32}, {"d_model": 6, "d_state": 4, "expand": 1, "d_conv": 3}, {"d_model": 10, "dt_rank": 3}]
+
+
+def close(x, y, bound=1e-5):
+    return (x - y).abs().max() <= bound * y.abs().max()
+
+
+def noisy_block(options, make=Mamba):
+    """With no weight where it starts: nothing is right because something is zero or one."""
+    torch.manual_seed(0)
+    block = make(**options)
+    with torch.no_grad():
+        for p in block.parameters():
+            p += 0.1 * torch.randn_like(p)
+    return block, torch.randn(2, 40, options["d_model"])
+
+
+@pytest.mark.parametrize("options", BLOCKS)
+def test_block_written_out_equals_the_helper(options):
+    page = definitions("05_the_mamba_block")
+    block, x = noisy_block(options)
+    theirs = page["with_gradients"](lambda x: page["by_hand"](block, x), block, x)
+    ours = page["with_gradients"](block, block, x)
+    assert set(ours) == {"x", "y", *dict(block.named_parameters())}
+    assert {name for name in ours if not close(theirs[name], ours[name])} == set()
+
+
+@pytest.mark.parametrize("options", BLOCKS)
+def test_step_written_out_equals_the_helper(options):
+    page = definitions("05_the_mamba_block")
+    block, x = noisy_block(options)
+    state, state_by_hand = (block.initial_state(2) for _ in range(2))
+    for x_t in x.unbind(1):
+        y, state = block.step(x_t, state)
+        y_by_hand, state_by_hand = page["one_step"](block, x_t, state_by_hand)
+        for theirs, ours in zip((y_by_hand, *state_by_hand), (y, *state), strict=True):
+            assert theirs.shape == ours.shape and close(theirs, ours, 1e-6)
+    with torch.no_grad():
+        ys, _ = page["in_steps"](block.step, x, block.initial_state(2))
+        assert close(ys, block(x))
+
+
+def test_what_is_taken_out_is_out():
+    page = definitions("05_the_mamba_block")
+    delta, B_and_C = page["SELECTION"]
+    gate = slice(12, 24)  # the rows of in_proj that make it, at d_model 6
+
+    def gradients(*without):
+        block, x = noisy_block({"without": without, "d_model": 6}, page["Ablated"])
+        names, parameters = zip(*block.named_parameters(), strict=True)
+        grads = torch.autograd.grad(block(x).square().sum(), parameters, allow_unused=True, materialize_grads=True)
+        return dict(zip(names, grads, strict=True))
+
+    for name, grad in gradients().items():
+        assert grad.any(), name
+    assert not gradients("convolution")["conv1d.weight"].any()
+    assert not gradients("skip")["D"].any()
+    assert not gradients("gate")["in_proj.weight"][gate].any() and gradients("skip")["in_proj.weight"][gate].any()
+
+    def adds_up(*without):
+        """Whether two positions act on the output as if each were alone, and the same at every place."""
+        block, _ = noisy_block({"without": ("convolution", "gate", *without), "d_model": 6}, page["Ablated"])
+        x = torch.zeros(3, 20, 6)
+        x[0, 3], x[1, 9] = torch.randn(6), torch.randn(6)
+        x[2] = x[0] + x[1]
+        with torch.no_grad():
+            y = block(x)
+            return close(y[0] + y[1], y[2]) and close(block(x[:1].roll(4, dims=1))[0, 4:], y[0, :-4])
+
+    assert adds_up(delta, B_and_C)
+    assert not adds_up(delta) and not adds_up(B_and_C) and not adds_up()
+
+
+def test_recall_is_what_the_page_says():
+    page = definitions("05_the_mamba_block")
+    keys, values, pairs = (page[name] for name in ("KEYS", "VALUES", "PAIRS"))
+    sequences, answers = page["recall"](2_000, seed=0)
+    assert sequences.shape == (2_000, 2 * pairs + 1) and answers.unique().tolist() == list(range(values))
+    commonest = 0
+    for row, answer in zip(sequences.tolist(), answers.tolist(), strict=True):
+        shown = dict(zip(row[:-1:2], row[1::2], strict=True))
+        assert len(shown) == pairs and set(shown) <= set(range(keys)) and shown[row[-1]] == keys + answer
+        commonest += max(row[1::2].count(value) for value in row[1::2]) / pairs
+    assert commonest / 2_000 == pytest.approx(0.412, abs=0.01)  # what can be right without binding, as the page counts
+
+
+def test_inverse_softplus_written_out_is_the_blocks_bias():
+    page = definitions("05_the_mamba_block")
+    bias = Mamba(32).dt_proj.bias.detach()
+    torch.testing.assert_close(page["inverse_softplus"](torch.nn.functional.softplus(bias)), bias)
