@@ -43,11 +43,12 @@ def conv_silu(x, weight, bias=None, window=None):
             raise ValueError(f"{name} must be on {x.device}, where x is, got {tensor.device}")
 
     dtype = torch.promote_types(x.dtype, torch.float32)
-    tensors = (t if t is None else t.to(dtype) for t in (x, weight, bias, window))
+    weight, bias, window = (t if t is None else t.to(dtype) for t in (weight, bias, window))
     if "numba" in backends(x.device) and length:
         from helpers import conv_cpu
 
-        return conv_cpu.conv_silu(*tensors).to(x.dtype)
-    x_, weight, bias, window = tensors
+        x_ = x if x.dtype == torch.bfloat16 else x.to(dtype)  # the kernels read and write bfloat16 as it is
+        return conv_cpu.conv_silu(x_, weight, bias, window).to(x.dtype)
+    x_ = x.to(dtype)
     x_ = F.pad(x_, (taps - 1, 0)) if window is None else torch.cat([window, x_], -1)
     return F.silu(F.conv1d(x_, weight.unsqueeze(1), bias, groups=dim)).to(x.dtype)

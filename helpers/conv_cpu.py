@@ -11,7 +11,19 @@ import torch
 import torch.nn.functional as F
 from numba import njit
 
-from helpers.cpu import CONTRACT, LANES, load, prefetch, refuse_second_derivative, run, sigmoid, splat, store
+from helpers.cpu import (
+    CONTRACT,
+    LANES,
+    array,
+    load,
+    prefetch,
+    refuse_second_derivative,
+    run,
+    sigmoid,
+    splat,
+    store,
+    tensor,
+)
 
 BLOCK = 16  # positions whose inputs are gathered, with the taps - 1 before them, before anything is computed
 
@@ -23,7 +35,7 @@ BLOCK = 16  # positions whose inputs are gathered, with the taps - 1 before them
 def _forward(first, last, x, weight, bias, window, y):
     _, length, dim = x.shape
     before = window.shape[1]
-    xs = np.empty((before + BLOCK) * LANES, x.dtype)
+    xs = np.empty((before + BLOCK) * LANES, weight.dtype)
     for task in range(first, last):  # sixteen channels of one sequence
         b, c = task // (dim // LANES), task % (dim // LANES) * LANES
         for j in range(before):
@@ -48,9 +60,9 @@ def _forward(first, last, x, weight, bias, window, y):
 def _backward(first, last, x, weight, bias, window, dy, dx, dweight, dbias, dwindow):
     _, length, dim = x.shape
     before = window.shape[1]
-    zero, one = splat(x.dtype.type(0)), x.dtype.type(1)
-    xs, slopes = np.empty((before + BLOCK) * LANES, x.dtype), np.empty((before + BLOCK) * LANES, x.dtype)
-    sums = np.empty((before + 1) * LANES, x.dtype)
+    zero, one = splat(weight.dtype.type(0)), weight.dtype.type(1)
+    xs, slopes = np.empty((before + BLOCK) * LANES, weight.dtype), np.empty((before + BLOCK) * LANES, weight.dtype)
+    sums = np.empty((before + 1) * LANES, weight.dtype)
     for task in range(first, last):
         b, c = task // (dim // LANES), task % (dim // LANES) * LANES
         sum_bias = zero
@@ -106,18 +118,18 @@ def _backward(first, last, x, weight, bias, window, dy, dx, dweight, dbias, dwin
 
 def _channels(x, dim):
     """``(..., dim)``, filled up to whole vectors."""
-    return (F.pad(x, (0, -dim % LANES)) if dim % LANES else x).contiguous().numpy()
+    return array(F.pad(x, (0, -dim % LANES)) if dim % LANES else x)
 
 
 def _inputs(x, weight, bias, window):
     batch, dim, _ = x.shape
-    bias = x.new_zeros(dim) if bias is None else bias
-    window = x.new_zeros(batch, dim, weight.shape[1] - 1) if window is None else window
+    bias = weight.new_zeros(dim) if bias is None else bias
+    window = weight.new_zeros(batch, dim, weight.shape[1] - 1) if window is None else window
     return [_channels(tensor, dim) for tensor in (x.mT, weight.T, bias, window.mT)]
 
 
 def _outputs(dim, *arrays):
-    return [torch.from_numpy(x)[..., :dim].contiguous() for x in arrays]
+    return [tensor(x)[..., :dim].contiguous() for x in arrays]
 
 
 @torch.library.custom_op("one_pixel::conv_silu", mutates_args=(), device_types="cpu")
@@ -144,8 +156,9 @@ def _conv_backward(
     inputs = _inputs(x, weight, bias, window)
     (batch, _, dim), taps = inputs[0].shape, weight.shape[1]
     dy = _channels(dy.mT, x.shape[1])
-    dx, dwindow = np.empty_like(dy), np.empty((batch, taps - 1, dim), dy.dtype)
-    dweight, dbias = np.empty((batch, taps, dim), dy.dtype), np.empty((batch, dim), dy.dtype)
+    real = inputs[1].dtype
+    dx, dwindow = np.empty_like(dy), np.empty((batch, taps - 1, dim), real)
+    dweight, dbias = np.empty((batch, taps, dim), real), np.empty((batch, dim), real)
     run(_backward, batch * dim // LANES, *inputs, dy, dx, dweight, dbias, dwindow)
     # Summed over the batch at the end, in its order: the number of threads cannot change the result.
     dx, dweight, dbias, dwindow = _outputs(x.shape[1], dx, dweight.sum(0), dbias.sum(0), dwindow)
@@ -156,8 +169,8 @@ def _conv_backward(
 def _(dy, x, weight, bias, window):
     batch, dim, length = x.shape
     taps = weight.shape[1]
-    dwindow = x.new_empty(batch, taps - 1, dim).mT
-    return [x.new_empty(batch, length, dim).mT, x.new_empty(dim, taps), x.new_empty(dim), dwindow]
+    dwindow = weight.new_empty(batch, taps - 1, dim).mT
+    return [x.new_empty(batch, length, dim).mT, weight.new_empty(dim, taps), weight.new_empty(dim), dwindow]
 
 
 refuse_second_derivative(_conv_backward, "convolve with torch.nn.functional.conv1d instead")
@@ -177,5 +190,8 @@ _conv.register_autograd(_differentiate, setup_context=_keep_for_backward)
 
 
 def conv_silu(x, weight, bias, window):
-    """:func:`helpers.conv.conv_silu`, fused: all tensors float32 or all float64, the last two may be None."""
+    """:func:`helpers.conv.conv_silu`, fused: all tensors float32 or all float64, the last two may be None.
+
+    Or x is bfloat16 and the rest is float32, in which all is computed.
+    """
     return _conv(x, weight, bias, window)

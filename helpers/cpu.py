@@ -40,6 +40,22 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, kind, ir.VectorType(manager.lookup(kind.real).get_value_type(), LANES))
 
 
+# NumPy and Numba have no bfloat16: an array of it goes by the integers that have its bits.
+BFLOAT16 = types.uint16
+
+
+def array(tensor):
+    """A contiguous tensor on the CPU as a NumPy array for the kernels, which shares its memory."""
+    tensor = tensor.contiguous()
+    return tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+def tensor(array):
+    """The inverse of :func:`array`."""
+    tensor = torch.from_numpy(array)
+    return tensor.view(torch.bfloat16) if tensor.dtype == torch.uint16 else tensor
+
+
 def _pointer(context, builder, array, data, offset):
     address = builder.gep(context.make_array(array)(context, builder, data).data, [offset])
     return builder.bitcast(address, context.get_value_type(Lanes(array.dtype)).as_pointer())
@@ -47,24 +63,41 @@ def _pointer(context, builder, array, data, offset):
 
 @intrinsic
 def load(typing, array, offset):
-    """The ``LANES`` numbers of a contiguous array from a flat ``offset`` on."""
+    """The ``LANES`` numbers of a contiguous array from a flat ``offset`` on; of a bfloat16 array as float32."""
 
     def build(context, builder, signature, values):
-        return builder.load(_pointer(context, builder, array, *values), align=array.dtype.bitwidth // 8)
+        found = builder.load(_pointer(context, builder, array, *values), align=array.dtype.bitwidth // 8)
+        if array.dtype != BFLOAT16:
+            return found
+        integers, floats = (ir.VectorType(kind, LANES) for kind in (ir.IntType(32), ir.FloatType()))
+        return builder.bitcast(builder.shl(builder.zext(found, integers), ir.Constant(integers, [16] * LANES)), floats)
 
-    return Lanes(array.dtype)(array, types.intp), build
+    return Lanes(types.float32 if array.dtype == BFLOAT16 else array.dtype)(array, types.intp), build
 
 
 @intrinsic
 def store(typing, array, offset, value):
-    """Write ``value`` into a contiguous array, from a flat ``offset`` on."""
+    """Write ``value`` into a contiguous array, from a flat ``offset`` on; into a bfloat16 array rounded to nearest."""
 
     def build(context, builder, signature, values):
         data, offset, value = values
+        if array.dtype == BFLOAT16:
+            value = _rounded(builder, value)
         builder.store(value, _pointer(context, builder, array, data, offset), align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), build
+
+
+def _rounded(builder, floats):
+    """The upper half of every float32, after rounding to the nearest, to the even one of two as near."""
+    integers = ir.VectorType(ir.IntType(32), LANES)
+    bits = builder.bitcast(floats, integers)
+    sixteen, one, half, nan = (ir.Constant(integers, [value] * LANES) for value in (16, 1, 0x7FFF, 0x7FC0))
+    odd = builder.and_(builder.lshr(bits, sixteen), one)
+    upper = builder.lshr(builder.add(bits, builder.add(odd, half)), sixteen)
+    upper = builder.select(builder.fcmp_unordered("uno", floats, floats), nan, upper)
+    return builder.trunc(upper, ir.VectorType(ir.IntType(16), LANES))
 
 
 @intrinsic

@@ -155,6 +155,8 @@ class Mamba(nn.Module):
 
     def _project(self, x):
         """What is convolved, and the gate. Two products: one result cut in two would be copied before it is used."""
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))  # once, and not for each of the two
         weights = self.in_proj.weight.chunk(2)
         biases = (None, None) if self.in_proj.bias is None else self.in_proj.bias.chunk(2)
         return (F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))

@@ -10,6 +10,7 @@ Source of the data: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning 
 import gzip
 import hashlib
 import http.client
+import math
 import os
 import socket
 import tempfile
@@ -17,8 +18,10 @@ import zlib
 from pathlib import Path
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Sampler, SequentialSampler, TensorDataset
 from torchvision import datasets
+
+from helpers import files
 
 ARCHIVES = Path(__file__).parent / "data"
 
@@ -73,7 +76,7 @@ def sequences(dataset: datasets.MNIST) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def dataloaders(
-    batch_size: int, *, seed: int = 0, validation: int = 5_000
+    batch_size: int, *, seed: int = 0, validation: int = 5_000, share: tuple[int, int] = (0, 1)
 ) -> tuple[DataLoader, DataLoader, DataLoader]:
     """Batches of ``(pixels, labels)`` for training, validation and test.
 
@@ -85,6 +88,8 @@ def dataloaders(
         seed: of the order of the training batches. The order is new in every epoch; the last, smaller batch of an
             epoch is kept.
         validation: how many training images to set aside, 0 to 59,999. With 0 the validation loader is empty.
+        share: of several processes that train together, which this is, and how many there are. Each gets its share of
+            every training batch.
 
     Returns:
         Three loaders over tensors in memory, whose batches are ``(batch, 784, 1)`` and ``(batch,)``.
@@ -96,21 +101,44 @@ def dataloaders(
         raise ValueError(f"validation must be between 0 and {len(pixels) - 1}, got {validation}")
     kept = len(pixels) - validation
     training = TensorDataset(pixels[:kept], labels[:kept])
-    shuffled = RandomSampler(training, generator=torch.Generator().manual_seed(seed))
     return (
-        _loader(training, shuffled, batch_size),
+        DataLoader(training, sampler=Shuffled(kept, batch_size, seed, *share), batch_size=None),
         _in_order(TensorDataset(pixels[kept:], labels[kept:]), batch_size),
         _in_order(TensorDataset(*sequences(load(train=False))), batch_size),
     )
 
 
+class Shuffled(Sampler):
+    """The batches of one epoch after another, as indices, in an order that depends on nothing but seed and epoch.
+
+    So an order can be taken up in its middle: set ``step``, the number of batches that were drawn since the beginning.
+
+    Args:
+        n: examples in an epoch, all of which are drawn once.
+        batch_size: examples in a batch; the last of an epoch may have fewer.
+        seed: of the order.
+        process, processes: each of several processes draws the same batches, and of each only its own share.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, process: int = 0, processes: int = 1):
+        self.n, self.batch_size, self.seed, self.process, self.processes = n, batch_size, seed, process, processes
+        self.step = 0
+
+    def __len__(self):
+        return math.ceil(self.n / self.batch_size)
+
+    def __iter__(self):
+        epoch, first = divmod(self.step, len(self))
+        order = torch.randperm(self.n, generator=torch.Generator().manual_seed(1_000_003 * self.seed + epoch))
+        for batch in order.split(self.batch_size)[first:]:
+            self.step += 1
+            yield batch[self.process :: self.processes]
+
+
 def _in_order(dataset, batch_size):
-    return _loader(dataset, SequentialSampler(dataset), batch_size)
-
-
-def _loader(dataset, sampler, batch_size):
     # One indexing operation fetches a whole batch; the usual way fetches, and then stacks, single images.
-    return DataLoader(dataset, sampler=BatchSampler(sampler, batch_size, drop_last=False), batch_size=None)
+    sampler = BatchSampler(SequentialSampler(dataset), batch_size, drop_last=False)
+    return DataLoader(dataset, sampler=sampler, batch_size=None)
 
 
 def _valid(path: Path) -> bool:
@@ -170,7 +198,7 @@ def _provide(names: list[str], raw: Path) -> None:
             ) from error
     for name, content in contents.items():
         try:
-            _write(raw / name, content)
+            files.write(raw / name, content)
         except OSError as error:
             if _valid(raw / name):  # another process was faster, and Windows does not replace a file that is open
                 continue
@@ -178,17 +206,3 @@ def _provide(names: list[str], raw: Path) -> None:
                 f"MNIST could not be extracted: {error}. It needs 55 MB in {raw}. Free some space there, or name a"
                 " folder that can be written in the environment variable MNIST_ROOT."
             ) from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write under another name and rename: whoever looks finds the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(part, 0o644)  # mkstemp lets only its owner read
-        os.replace(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise

@@ -1,11 +1,22 @@
-"""Fit a classifier and evaluate it: a loop that can be read, and nothing else."""
+"""Fit a classifier and evaluate it: a loop that can be read. As a command: ``python -m helpers.train --help``.
+
+Lightning Fabric sees to the device, the precision and the processes; the loop is ours. Everything that a step depends
+on (weights, the optimiser's averages, the place in the data, the learning rate, the dropout) is in the checkpoint or
+follows from the number of the step. So a run that was cut off goes on as if nothing had happened.
+"""
 
 import math
+import sys
+import time
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from lightning_fabric import Fabric
 from tqdm import tqdm
+
+from helpers import mnist
+from helpers.checkpoint import Keeper
 
 
 class Evaluation(NamedTuple):
@@ -21,6 +32,10 @@ class Evaluation(NamedTuple):
         return f"{self.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}, {len(self.labels):,} digits)"
 
 
+class Stopped(Exception):
+    """Somebody asked the training to stop, and it did."""
+
+
 def interval(accuracy: float, n: int) -> tuple[float, float]:
     """The 95 % confidence interval of an accuracy measured on ``n`` examples (Wilson's score interval, 1927)."""
     z = 1.959964
@@ -29,85 +44,177 @@ def interval(accuracy: float, n: int) -> tuple[float, float]:
     return centre - half, centre + half
 
 
-def fit(model, loader, steps: int, *, lr: float, weight_decay: float = 0.0, every: int = 0) -> list[dict]:
-    """Train with AdamW and a one-cycle learning rate for a fixed number of steps, with a progress bar.
+def rate(step: int, steps: int, lr: float, warmup: float = 0.1) -> float:
+    """The learning rate of a step, counted from 0: a line up to ``lr``, then half a cosine down towards zero."""
+    rising = warmup * steps
+    if step < rising:
+        return lr * (step + 1) / (rising + 1)
+    return lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
 
-    The rate rises for a fifth of the steps and falls for the rest; gradients are clipped to norm 1. Weights are decayed
-    only where that makes sense: not biases, gains, or what carries upstream's mark ``_no_weight_decay``.
+
+def optimiser(model, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW that decays weights only: not biases, gains, or what carries upstream's mark ``_no_weight_decay``."""
+    decayed, kept = [], []
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            undecayed = parameter.dim() < 2 or getattr(parameter, "_no_weight_decay", False)
+            (kept if undecayed else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
+
+
+def fit(
+    model,
+    loader,
+    steps: int,
+    *,
+    lr: float,
+    weight_decay: float = 0.0,
+    constant: bool = False,
+    clip: float = 1.0,
+    every: int = 0,
+    validation=None,
+    seed: int = 0,
+    fabric: Fabric | None = None,
+    folder=None,
+    settings: dict | None = None,
+    save_every: int = 100,
+    stop=lambda: False,
+) -> list[dict]:
+    """Train with AdamW for a fixed number of steps, with a progress bar.
+
+    The learning rate rises for a tenth of the steps and falls along a cosine for the rest; see :func:`rate`.
 
     Args:
-        model: maps a batch of pixels to logits.
+        model: maps a batch of sequences to logits.
         loader: yields ``(pixels, labels)``; it is started again as often as the steps need.
         steps: number of updates, at least 1.
         lr: the highest learning rate.
-        weight_decay: of AdamW.
+        weight_decay: of AdamW; see :func:`optimiser`.
+        constant: keep the learning rate at ``lr``.
+        clip: the largest norm of the gradient; what is longer is shortened to it. 0: as it comes.
         every: steps between two records. Default: so many that there are about 50.
+        validation: a loader; with it every record says how good the model is there.
+        seed: of the dropout. (That of the weights and of the batches are the caller's.)
+        fabric: a Lightning Fabric, for another precision, or for several processes, each with its share of the batches.
+        folder: where to keep a checkpoint to go on from, the weights that were best on ``validation``, and the log. If
+            there is a checkpoint already, the training goes on from it; the loader must be one of :mod:`helpers.mnist`.
+        settings: whatever else decides the result. A folder in which others are noted is refused.
+        save_every: steps between two checkpoints.
+        stop: called after every step; when it says true, a checkpoint is written and :class:`Stopped` is raised.
 
     Returns:
-        The records: ``{"step", "images", "loss", "accuracy"}``, the last two over the batches since the last record,
-        measured while training.
+        The records: ``{"step", "images", "lr", "loss", "accuracy", "seconds"}``, loss and accuracy over the batches
+        since the last record, measured while training; with ``validation`` also ``"validation_loss"`` and
+        ``"validation_accuracy"``.
 
     Raises:
-        FloatingPointError: if the loss is not a number any more.
+        FloatingPointError: if the training has failed: the loss is not a number any more, or far above what guessing
+            gives. The last good checkpoint is kept.
+        helpers.checkpoint.CheckpointError: if ``folder`` cannot be used.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     every = every or max(1, steps // 50)
-    where = next(model.parameters()).device
-    decayed, kept = [], []
-    for parameter in model.parameters():
-        undecayed = parameter.dim() < 2 or getattr(parameter, "_no_weight_decay", False)
-        (kept if undecayed else decayed).append(parameter)
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}], lr=lr
-    )
-    # Of five steps torch's cycle makes a division by zero; fewer than six are the beginning of six.
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(steps, 6), pct_start=0.2)
-
-    records, images, since, loss_sum, right = [], 0, 0, 0.0, 0
-    batches = iter(())
+    fabric = fabric or Fabric(accelerator="cuda" if torch.cuda.is_available() else "cpu", devices=1)
+    optimizer = optimiser(model, weight_decay)
+    net, fabric_optimizer = fabric.setup(model, optimizer)
+    keeper = Keeper(folder, model, optimizer, settings or {}, writes=fabric.global_rank == 0)
+    state, records = keeper.resume()
+    step, images, seconds, best = state["step"], state["images"], state["seconds"], state["best"]
+    tally = torch.tensor(state["tally"], dtype=torch.float64)  # examples, loss, right answers since the last record
+    batches, began, read = _batches(loader, step), time.monotonic(), 0
     model.train()
-    with tqdm(total=steps, unit="step", leave=False) as bar:
-        for step in range(1, steps + 1):
-            batch = next(batches, None)
-            if batch is None:  # an epoch is over
-                batches = iter(loader)
-                batch = next(batches)
-            pixels, labels = (tensor.to(where) for tensor in batch)
-            logits = model(pixels)
-            loss = F.cross_entropy(logits, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+    with tqdm(total=steps, initial=step, unit="step", leave=False, disable=fabric.global_rank > 0) as bar:
+        while step < steps:
+            pixels, labels = (tensor.to(fabric.device) for tensor in next(batches))
+            lr_now = lr if constant else rate(step, steps, lr)
+            for group in optimizer.param_groups:
+                group["lr"] = lr_now
+            torch.manual_seed((seed * 2**20 + step) * fabric.world_size + fabric.global_rank)
+            logits = net(pixels)
+            loss = F.cross_entropy(logits, labels, reduction="sum")
+            right = (logits.argmax(-1) == labels).sum()
+            found = torch.tensor([len(labels), loss.item(), right.item(), stop()], dtype=torch.float64)
+            if fabric.world_size > 1:  # a batch is what all processes have of it together
+                found = fabric.all_reduce(found.to(fabric.device), reduce_op="sum").cpu()
+            count, stopping = found[0].item(), bool(found[3])
+            tally += found[:3]
+            fabric_optimizer.zero_grad()
+            fabric.backward(loss * (fabric.world_size / count))  # the mean over processes is taken of the gradients
+            norm = fabric.clip_gradients(net, fabric_optimizer, max_norm=clip or math.inf, error_if_nonfinite=False)
+            mean = (tally[1] / tally[0]).item()
+            if not math.isfinite(mean + norm) or (tally[0] >= 2_000 and mean > 2 * math.log(logits.shape[1])):
+                raise FloatingPointError(
+                    f"the training failed at step {step + 1}: the loss is {mean:.3g}, the norm of the gradient"
+                    f" {norm:.3g}. Try a lower lr than {lr}.{keeper.says()}"
+                )
+            fabric_optimizer.step()
+            step, images, read = step + 1, images + int(count), read + int(count)
 
-            images += len(labels)
-            since += len(labels)
-            loss_sum += loss.item() * len(labels)
-            right += (logits.argmax(-1) == labels).sum().item()
-            if not math.isfinite(loss_sum):
-                raise FloatingPointError(f"the loss is {loss.item()} at step {step}: try a lower lr than {lr}")
+            elapsed = seconds + time.monotonic() - began
             if step % every == 0 or step == steps:
-                records.append({"step": step, "images": images, "loss": loss_sum / since, "accuracy": right / since})
-                bar.set_postfix(loss=f"{loss_sum / since:.3f}", accuracy=f"{right / since:.1%}", refresh=False)
-                since, loss_sum, right = 0, 0.0, 0
+                _, loss, accuracy = (tally / tally[0]).tolist()
+                record = {"step": step, "images": images, "lr": lr_now, "loss": loss, "accuracy": accuracy}
+                if validation is not None:
+                    found = evaluate(model, validation, fabric)
+                    record |= {"validation_loss": found.loss, "validation_accuracy": found.accuracy}
+                    if best is None or [found.accuracy, -found.loss] > best:
+                        best = [found.accuracy, -found.loss]
+                        keeper.keep_best()
+                records.append(record | {"seconds": round(elapsed, 1)})
+                keeper.log(records)
+                tally.zero_()
+            if step % save_every == 0 or step == steps or stopping:
+                keeper.keep(step=step, images=images, seconds=elapsed, best=best, tally=tally.tolist())
+            if tally[0]:
+                loss, accuracy = (tally[1:] / tally[0]).tolist()
+                pace = f"{read / (time.monotonic() - began):,.0f}/s"
+                bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}", images=pace, refresh=False)
             bar.update()
+            if stopping and step < steps:
+                raise Stopped(f"stopped after step {step} of {steps}.{keeper.says()}")
     return records
 
 
+def _batches(loader, step):
+    """The batches of one epoch after another, from a step on."""
+    sampler = getattr(loader, "sampler", None)
+    if isinstance(sampler, mnist.Shuffled):
+        sampler.step = step
+    elif step:
+        raise ValueError("a training can be taken up again only with a loader of helpers.mnist.dataloaders")
+    while True:
+        yield from loader
+
+
 @torch.inference_mode()
-def evaluate(model, loader) -> Evaluation:
-    """Answer every example of a loader once, with a progress bar."""
+def evaluate(model, loader, fabric: Fabric | None = None) -> Evaluation:
+    """Answer every example of a loader once, in full precision, with a progress bar.
+
+    With a ``fabric`` of several processes each of them answers its share of the batches, and all get the whole result.
+    """
     where = next(model.parameters()).device
+    process, processes = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
     training = model.training
     model.eval()
     loss, labels, predictions = 0.0, [], []
-    for pixels, batch_labels in tqdm(loader, unit="batch", leave=False):
-        logits = model(pixels.to(where)).cpu()
-        loss += F.cross_entropy(logits, batch_labels, reduction="sum").item()
-        labels.append(batch_labels)
-        predictions.append(logits.argmax(-1))
+    for number, (pixels, right) in enumerate(tqdm(loader, unit="batch", leave=False, disable=process > 0)):
+        labels.append(right)
+        predictions.append(torch.zeros_like(right))
+        if number % processes == process:
+            logits = model(pixels.to(where)).cpu()
+            loss += F.cross_entropy(logits, right, reduction="sum").item()
+            predictions[-1] = logits.argmax(-1)
     model.train(training)
     labels, predictions = torch.cat(labels), torch.cat(predictions)
+    if processes > 1:
+        loss = fabric.all_reduce(torch.tensor(loss, dtype=torch.float64, device=where), reduce_op="sum").item()
+        predictions = fabric.all_reduce(predictions.to(where), reduce_op="sum").cpu()
     return Evaluation(loss / len(labels), (labels == predictions).double().mean().item(), labels, predictions)
+
+
+if __name__ == "__main__":
+    from helpers.runs import main  # which needs this file, under its own name
+
+    sys.exit(main())

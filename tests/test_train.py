@@ -99,7 +99,7 @@ def test_fit_decays_only_what_should_be_decayed():
 def test_fit_stops_when_the_loss_is_not_a_number():
     model = models.LinearClassifier()
     torch.nn.init.constant_(model[1].weight, float("nan"))
-    with pytest.raises(FloatingPointError, match=r"the loss is nan at step 1: try a lower lr than 0\.5"):
+    with pytest.raises(FloatingPointError, match=r"failed at step 1: the loss is nan, .* Try a lower lr than 0\.5"):
         train.fit(model, loader(), 5, lr=0.5)
     with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
         train.fit(model, loader(), 0, lr=0.5)

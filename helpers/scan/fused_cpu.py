@@ -25,6 +25,7 @@ from numba import njit
 from helpers.cpu import (
     CONTRACT,
     LANES,
+    array,
     exp2,
     load,
     prefetch,
@@ -35,6 +36,7 @@ from helpers.cpu import (
     splat,
     spread,
     store,
+    tensor,
     totals,
 )
 from helpers.scan import few_channels
@@ -91,8 +93,8 @@ def _forward(first, last, strips, u, delta, A, B, C, D, z, bias, initial, squash
     groups, d_state = B.shape[2:]
     blocks = copies.shape[1]
     kept = _strip_width(dim // groups, strips) * d_state
-    h, rates = np.empty(kept, u.dtype), np.empty(kept, u.dtype)
-    steps, drives, outs = _vectors(BLOCK, u), _vectors(BLOCK, u), _vectors(BLOCK, u)
+    h, rates = np.empty(kept, A.dtype), np.empty(kept, A.dtype)
+    steps, drives, outs = _vectors(BLOCK, A), _vectors(BLOCK, A), _vectors(BLOCK, A)
     for task in range(first, last):
         b, group, left, right = _strip(task, strips, groups, dim // groups)
         for c in range(left, right, LANES):
@@ -140,16 +142,16 @@ def _backward(
     _, length, dim = u.shape
     groups, d_state = B.shape[2:]
     blocks = copies.shape[1]
-    real = u.dtype.type
+    real = A.dtype.type
     zero, one, log_two = splat(real(0)), real(1), real(1 / LOG2E)
     kept = _strip_width(dim // groups, strips) * d_state
-    rates, dh, sums_A = np.empty(kept, u.dtype), np.empty(kept, u.dtype), np.empty(kept, u.dtype)
+    rates, dh, sums_A = np.empty(kept, A.dtype), np.empty(kept, A.dtype), np.empty(kept, A.dtype)
     # Of two states: a[i] takes the state before position i of the block, h[i], to the state after it, h[i + 1].
-    h0, a0, h1, a1 = _vectors(BLOCK + 1, u), _vectors(BLOCK, u), _vectors(BLOCK + 1, u), _vectors(BLOCK, u)
-    sums_B, sums_C = _vectors(BLOCK * d_state, u), _vectors(BLOCK * d_state, u)  # over the channels, state by state
-    row_B, row_C = _vectors(1, u), _vectors(1, u)
-    steps, drives, slopes, outs = _vectors(BLOCK, u), _vectors(BLOCK, u), _vectors(BLOCK, u), _vectors(BLOCK, u)
-    dexponents, ddrives = _vectors(BLOCK, u), _vectors(BLOCK, u)
+    h0, a0, h1, a1 = _vectors(BLOCK + 1, A), _vectors(BLOCK, A), _vectors(BLOCK + 1, A), _vectors(BLOCK, A)
+    sums_B, sums_C = _vectors(BLOCK * d_state, A), _vectors(BLOCK * d_state, A)  # over the channels, state by state
+    row_B, row_C = _vectors(1, A), _vectors(1, A)
+    steps, drives, slopes, outs = _vectors(BLOCK, A), _vectors(BLOCK, A), _vectors(BLOCK, A), _vectors(BLOCK, A)
+    dexponents, ddrives, gates = _vectors(BLOCK, A), _vectors(BLOCK, A), _vectors(BLOCK, A)
     for task in range(first, last):
         b, group, left, right = _strip(task, strips, groups, dim // groups)
         for c in range(left, right, LANES):
@@ -178,7 +180,7 @@ def _backward(
                         prefetch(z, at - BLOCK * dim)
                         gate = load(z, at)
                         opened = sigmoid(gate)
-                        store(dz, at, slope * opened * (one + gate * (one - opened)))  # times C h + D u, below
+                        store(gates, i * LANES, slope * opened * (one + gate * (one - opened)))
                         slope = slope * gate * opened
                     store(slopes, i * LANES, slope)
                     store(dexponents, i * LANES, zero)
@@ -232,7 +234,7 @@ def _backward(
                 for i in range(count):
                     at = top + i * dim
                     if gated:
-                        store(dz, at, load(dz, at) * load(outs, i * LANES))
+                        store(dz, at, load(gates, i * LANES) * load(outs, i * LANES))
                     x, slope, ddrive = load(u, at), load(slopes, i * LANES), load(ddrives, i * LANES)
                     dstep = load(dexponents, i * LANES) * log_two + ddrive * x
                     if squash:
@@ -288,11 +290,15 @@ class _Layout:
         """``(..., dim)``, every group filled up."""
         if self.more_channels:
             x = F.pad(x.unflatten(-1, (self.groups, self.width)), (0, self.more_channels)).flatten(-2)
-        return x.contiguous().numpy()
+        return array(x)
+
+    def sequence(self, x):
+        """``(batch, dim, length)`` as ``(batch, length, channels)``; in bfloat16 only where the kernel can read it."""
+        return self.channels((x if self.by_channels or x.dtype != torch.bfloat16 else x.float()).mT)
 
     def states(self, x):
         """``(..., d_state)``, filled up."""
-        return (F.pad(x, (0, self.more_states)) if self.more_states else x).contiguous().numpy()
+        return array(F.pad(x, (0, self.more_states)) if self.more_states else x)
 
     def per_channel(self, x):
         """``(..., dim, d_state)``, in the order of the kernel."""
@@ -302,7 +308,7 @@ class _Layout:
 
     def without_padding(self, x):
         """The inverse of :meth:`channels`."""
-        x = torch.from_numpy(x)
+        x = tensor(x)
         if self.more_channels:
             x = x.unflatten(-1, (self.groups, -1))[..., : self.width].flatten(-2).contiguous()
         return x
@@ -312,16 +318,16 @@ class _Layout:
         return x[..., : self.d_state].contiguous()
 
     def inputs(self, u, delta, A, B, C, D, z, delta_bias):
-        zeros = u.new_zeros(self.dim)
-        u = self.channels(u.mT)
+        zeros = A.new_zeros(self.dim)
+        u = self.sequence(u)
         return (
             u,
-            self.channels(delta.mT),
+            self.sequence(delta),
             self.per_channel(A * LOG2E),
             self.states(B.permute(0, 3, 1, 2)),
             self.states(C.permute(0, 3, 1, 2)),
             self.channels(zeros if D is None else D),
-            u if z is None else self.channels(z.mT),
+            u if z is None else self.sequence(z),
             self.channels(zeros if delta_bias is None else delta_bias),
         )
 
@@ -347,14 +353,14 @@ def _scan(
     layout = _Layout(u, A, B, C)
     inputs = layout.inputs(u, delta, A, B, C, D, z, delta_bias)
     if initial_state is None:
-        initial_state = u.new_zeros(layout.batch, layout.dim, layout.d_state)
+        initial_state = A.new_zeros(layout.batch, layout.dim, layout.d_state)
     initial = layout.per_channel(initial_state)
     batch, blocks, *state = layout.copies
     copies = np.empty((batch, blocks if keep else 0, *state), initial.dtype)
     y, final = np.empty_like(inputs[0]), np.empty_like(initial)
     kernel, tasks = (_forward, layout.tasks) if layout.by_channels else (few_channels.forward, batch * layout.dim)
     run(kernel, tasks, layout.strips, *inputs, initial, delta_softplus, z is not None, y, copies, final)
-    return layout.without_padding(y).mT, layout.per_channel_back(final), torch.from_numpy(copies)
+    return layout.without_padding(y).mT.to(u.dtype), layout.per_channel_back(final), torch.from_numpy(copies)
 
 
 @_scan.register_fake
@@ -363,8 +369,8 @@ def _(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, keep):
     batch, blocks, *state = layout.copies
     return (
         u.new_empty(batch, layout.length, layout.dim).mT,
-        u.new_empty(batch, layout.dim, layout.d_state),
-        u.new_empty(batch, blocks if keep else 0, *state),
+        A.new_empty(batch, layout.dim, layout.d_state),
+        A.new_empty(batch, blocks if keep else 0, *state),
     )
 
 
@@ -386,8 +392,9 @@ def _scan_backward(
     """The gradients of u, delta, A, B, C, D, z, delta_bias and initial_state, whether they were given or not."""
     layout = _Layout(u, A, B, C)
     inputs = layout.inputs(u, delta, A, B, C, D, z, delta_bias)
-    dy, dfinal = layout.channels(dy.mT), layout.per_channel(dlast)
-    real, (batch, dim) = dy.dtype, dy.shape[::2]
+    dtype = dy.dtype
+    dy, dfinal = layout.sequence(dy), layout.per_channel(dlast)
+    real, (batch, dim) = dfinal.dtype, dy.shape[::2]
     du, ddelta = np.empty_like(dy), np.empty_like(dy)
     dz = du if z is None else np.empty_like(dy)  # not written to
     dA, dinitial = np.empty_like(dfinal), np.empty_like(dfinal)
@@ -404,7 +411,8 @@ def _scan_backward(
         torch.from_numpy(x.sum(0) if strips > 1 else x[0])[..., : layout.d_state].permute(0, 2, 3, 1) for x in (dB, dC)
     )
     dA = layout.per_channel_back(dA.sum(0))
-    return [du.mT, ddelta.mT, dA, dB, dC, dD, dz.mT, dbias, layout.per_channel_back(dinitial)]
+    du, ddelta, dz = (x.mT.to(dtype) for x in (du, ddelta, dz))
+    return [du, ddelta, dA, dB, dC, dD, dz, dbias, layout.per_channel_back(dinitial)]
 
 
 @_scan_backward.register_fake
@@ -417,9 +425,9 @@ def _(dy, dlast, u, delta, A, B, C, D, z, delta_bias, delta_softplus, copies):
         return form.new_empty(batch, length, groups, d_state).permute(0, 2, 3, 1)
 
     batch, dim, _ = u.shape
-    vectors = u.new_empty(dim), u.new_empty(dim)
+    vectors = A.new_empty(dim), A.new_empty(dim)
     dz = sequence(0 if z is None else batch)
-    state = u.new_empty(batch, dim, A.shape[1])
+    state = A.new_empty(batch, dim, A.shape[1])
     return [
         sequence(batch),
         sequence(batch),
@@ -452,18 +460,20 @@ _scan.register_autograd(_differentiate, setup_context=_keep_for_backward)
 
 
 def scan(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus):
-    """The whole selective scan, fused: the arguments of :func:`helpers.scan.selective_scan`, all of one real dtype.
+    """The whole selective scan, fused: the arguments of :func:`helpers.scan.selective_scan`, on the CPU.
+
+    All are float32, or all float64; or u, delta and z are bfloat16 and the rest is float32, in which all is computed.
 
     Args:
-        u, delta, z: ``(batch, dim, length)``, float32 or float64, on the CPU; z or None. In memory the kernels want
-            ``(batch, length, dim)``: a transposed view of such a tensor is taken as it is, anything else is copied.
+        u, delta, z: ``(batch, dim, length)``; z or None. In memory the kernels want ``(batch, length, dim)``: a
+            transposed view of such a tensor is taken as it is, anything else is copied.
         A: ``(dim, d_state)``.
         B, C: ``(batch, groups, d_state, length)``, or ``(batch, groups, d_state, 1)`` for what does not vary.
         D, delta_bias: ``(dim,)``, or None.
         initial_state: ``(batch, dim, d_state)``, or None for zeros.
 
     Returns:
-        ``y``, a transposed view of ``(batch, length, dim)``, and the last state, ``(batch, dim, d_state)``.
+        ``y``, of u's dtype, a transposed view of ``(batch, length, dim)``; the last state, ``(batch, dim, d_state)``.
     """
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)
     keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)

@@ -1,0 +1,25 @@
+"""Files that are whole or not there: whoever looks, at whatever moment, finds the old content or the new."""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write ``content`` under another name beside ``path``, see to it that it is on the disk, and rename it.
+
+    Raises:
+        OSError: if it cannot be written. Then ``path`` is as it was, and nothing else is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(part, 0o644)  # mkstemp lets only its owner read
+        os.replace(part, path)
+    except BaseException:
+        os.unlink(part)
+        raise
