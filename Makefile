@@ -18,7 +18,7 @@ COLAB_TRITON := build/triton-3.6.0
 # Idle threads of torch shall sleep and not spin: beside any other busy process, spinning makes them 10 times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup run test lint format notebooks mamba-ssm clean
+.PHONY: help setup run test train recipe lint format notebooks mamba-ssm clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -36,6 +36,13 @@ test: $(READY) $(COLAB_TRITON)  ## ruff, unit tests, then nbval over every noteb
 	$(PY) -m pytest && \
 	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout $(CELL_TIMEOUT) notebooks && \
 	echo "All of it passed, in $$((($$(date +%s) - began) / 60)) minutes."
+
+train: $(READY)  ## train the published classifier again, into build/train: an hour or more; go on where it was stopped
+	@$(PY) -m helpers.train smnist --test
+
+recipe: $(READY)  ## the four trainings of page 2 again, into build/train: some minutes
+	@for name in recipe recipe-frozen recipe-identity recipe-permuted; do \
+	  $(PY) -m helpers.train $$name --test || exit; done
 
 lint: $(READY)  ## ruff, over code and notebooks
 	$(PY) -m ruff check

@@ -133,6 +133,34 @@ def training(records, levels):
     right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
 
 
+def runs(logs):
+    """Loss and accuracy of several trainings against images seen. ``logs``: ``{name: records of train.fit}``."""
+    _, panels = plt.subplots(1, 2, figsize=(8, 3.4))
+    for axes, key, label in zip(
+        panels, ("loss", "accuracy"), ("training loss (nats)", "training accuracy"), strict=True
+    ):
+        for (name, records), (colour, marker, dashes) in zip(logs.items(), LINES, strict=False):
+            images = [record["images"] for record in records]
+            values = [record[key] for record in records]
+            axes.plot(images, values, color=colour, marker=marker, markersize=4, linestyle=dashes, label=name)
+        axes.set(xlabel="images seen", ylabel=label)
+    panels[0].set_ylim(0, None)
+    panels[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    panels[1].legend(fontsize=9)
+
+
+def errors(curves):
+    """Shares of wrong answers against images seen, logarithmically. ``curves``: ``{name: (images, accuracies)}``."""
+    _, axes = plt.subplots(figsize=(8, 3.2))
+    for (name, (images, accuracies)), (colour, marker, dashes) in zip(curves.items(), LINES, strict=False):
+        wrong = [1 - accuracy for accuracy in accuracies]
+        axes.plot(images, wrong, color=colour, marker=marker, markersize=4, linestyle=dashes, label=name)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set(xlabel="images seen", ylabel="wrong answers")
+    axes.legend(fontsize=9)
+
+
 def confusion(labels, predictions):
     """How often each digit (row) was taken for each (column), in percent of the row. Both int64 ``(n,)``."""
     counts = torch.zeros(10, 10)
@@ -307,3 +335,17 @@ def ablations(accuracies, levels):
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set(xlabel="right answers", xlim=(0, 1))
     axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
+
+
+def signals(rows):
+    """Signals, a row a name, those of one name upon each other. ``rows``: ``{name: (n, length)}``, n at most 6."""
+    _, axes = plt.subplots(figsize=(8, 0.45 * len(rows) + 0.6))
+    spread = max(abs(values).max().item() for values in rows.values())
+    for row, values in enumerate(rows.values()):
+        axes.axhline(row, color="#dddddd", linewidth=0.8)
+        for line, (colour, _, dashes) in zip(values, LINES, strict=False):
+            axes.plot((row - 0.7 * line / spread).tolist(), color=colour, linestyle=dashes, linewidth=1.3)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.invert_yaxis()
+    axes.grid(False)
+    axes.set(xlabel="position in the sequence", ylabel="class")

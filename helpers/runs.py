@@ -110,8 +110,7 @@ def _value(text):
 def main(arguments=None) -> int:
     """Run the command; returns its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     run = {"validation": 5_000, "constant": False, "clip": 1.0, **RUNS[options.name]}
     for name in ("epochs", "lr", "batch_size", "weight_decay"):
         if getattr(options, name) is not None:
@@ -128,11 +127,23 @@ def main(arguments=None) -> int:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except train.Stopped as stopped:
-        command = shlex.join(["python", "-m", "helpers.train", *arguments])
+        command = _command(arguments)
         if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 0:
             print(f"\nIt {stopped} To go on:\n    {command}", file=sys.stderr)
         return 130
     return 0
+
+
+def _without_output(arguments):
+    """Where the files went is nobody's business but the machine's."""
+    arguments = list(arguments)
+    if "--output" in arguments:
+        del arguments[(at := arguments.index("--output")) : at + 2]
+    return [argument for argument in arguments if not argument.startswith("--output=")]
+
+
+def _command(arguments):
+    return shlex.join(["python", "-m", "helpers.train", *arguments])
 
 
 def _train(options, run, folder, stop, arguments):
@@ -191,7 +202,7 @@ def _train(options, run, folder, stop, arguments):
         "model": run["model"],
         "arguments": run["arguments"],
         "parameters": sum(p.numel() for p in model.parameters()),
-        "command": shlex.join(["python", "-m", "helpers.train", *arguments]),
+        "command": _command(_without_output(arguments)),
         "settings": {name: value for name, value in run.items() if name not in ("model", "arguments")},
         "seed": options.seed,
         "machine": f"{measure.processor()}, {fabric.world_size} processes of {torch.get_num_threads()} threads",

@@ -36,6 +36,28 @@ def sigmoid_of(x, out):
         store(out, i, sigmoid(load(x, i)))
 
 
+@njit
+def copy_of(x, out):
+    for i in range(0, x.size, LANES):
+        store(out, i, load(x, i))
+
+
+def test_bfloat16_is_read_exactly_and_rounded_to_nearest():
+    every = torch.arange(2**16, dtype=torch.int32).to(torch.uint16).view(torch.bfloat16)
+    found = torch.empty(2**16)
+    copy_of(cpu.array(every), cpu.array(found))
+    assert torch.equal(found.nan_to_num(7), every.float().nan_to_num(7))
+    # Every bfloat16, its neighbours in float32, and the places half way to the next, where it goes to the even one.
+    near = torch.cat(
+        [(found.view(torch.int32) + off).view(torch.float32) for off in (0, -1, 1, 0x7FFF, 0x8000, 0x8001)]
+    )
+    rounded = torch.empty(len(near), dtype=torch.bfloat16)
+    copy_of(cpu.array(near), cpu.array(rounded))
+    assert torch.equal(rounded.nan_to_num(7), near.bfloat16().nan_to_num(7))
+    assert torch.equal(rounded.isnan(), near.isnan())
+    assert torch.equal(cpu.tensor(cpu.array(rounded)).view(torch.int16), rounded.view(torch.int16))
+
+
 def largest_relative_error(function, exact, low, high, real):
     x = np.linspace(low, high, 1_000_000 // LANES * LANES).astype(real)
     found = np.empty_like(x)

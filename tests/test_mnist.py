@@ -281,3 +281,26 @@ def test_no_validation():
 def test_dataloaders_name_what_was_wrong(arguments):
     with pytest.raises(ValueError, match=rf"{list(arguments)[-1]} must be .* got {list(arguments.values())[-1]}"):
         mnist.dataloaders(**arguments)
+
+
+def test_order_can_be_taken_up_in_its_middle():
+    whole = mnist.Shuffled(1000, 64, seed=3)
+    batches = [batch for _ in range(2) for batch in whole]
+    assert len(batches) == 2 * len(whole) == 32 and len(batches[15]) == 1000 - 15 * 64
+    for step in (0, 7, 16, 20):
+        other = mnist.Shuffled(1000, 64, seed=3)
+        other.step = step
+        rest = [batch for _ in range(2 - step // 16) for batch in other]
+        assert len(rest) == 32 - step and all(map(torch.equal, rest, batches[step:]))
+    assert torch.equal(torch.cat(batches[:16]).sort().values, torch.arange(1000)), "every example once"
+
+
+def test_processes_share_every_batch():
+    whole = list(mnist.Shuffled(100, 15, seed=0))
+    shares = [list(mnist.Shuffled(100, 15, 0, process, 4)) for process in range(4)]
+    for number, batch in enumerate(whole):
+        parts = [share[number] for share in shares]
+        assert sorted(torch.cat(parts).tolist()) == sorted(batch.tolist())
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    train, _, _ = mnist.dataloaders(15, share=(1, 4))
+    assert len(next(iter(train))[0]) == 4

@@ -17,6 +17,7 @@ from helpers.scan import associative, backends, reference, selective_scan
 
 BACKENDS = backends("cpu")
 BATCH, DIM, D_STATE = 2, 4, 3
+needs_numba = pytest.mark.skipif("numba" not in BACKENDS, reason="Numba does not work here")
 BOUND = 2e-5  # float32, the largest error over the largest number of a tensor
 WIDE = dict(dim=40, d_state=5)  # here the fused kernels compute channels side by side, and fill up the last vectors
 NARROW = dict(dim=4, d_state=18)  # and here states
@@ -173,6 +174,24 @@ def test_half_precision_is_computed_in_float32(backend, dtype):
     exact, last_exact = scan({k: v.double() for k, v in given.items()}, "reference")
     assert y.dtype == dtype and error(y.double(), exact) < torch.finfo(dtype).eps
     assert last.dtype == torch.float32 and error(last.double(), last_exact) < BOUND
+
+
+@needs_numba
+@pytest.mark.parametrize("sizes", [WIDE, NARROW])
+def test_bfloat16_is_read_and_written_as_it_is(sizes):
+    """Sequences in bfloat16, the rest in float32: only what is rounded at the end may differ, by half a unit."""
+    given = arguments(length=37, dtype=torch.float32, **sizes)
+    sequences = ("u", "delta", "z")
+    given |= {name: given[name].bfloat16() for name in sequences}
+    exact = {name: x.double() for name, x in given.items()}
+    weights = torch.randn(BATCH, sizes["dim"], 37).bfloat16(), torch.randn(BATCH, sizes["dim"], sizes["d_state"])
+    (y, last), (y_exact, last_exact) = scan(given, "numba"), scan(exact, "reference")
+    assert y.dtype == torch.bfloat16 and error(y.double(), y_exact) < 2**-8
+    assert last.dtype == torch.float32 and error(last.double(), last_exact) < BOUND
+    found = gradients(given, "numba", weights)
+    for name, expected in gradients(exact, "reference", [w.double() for w in weights]).items():
+        assert found[name].dtype == given[name].dtype
+        assert error(found[name].double(), expected) < (2**-8 if name in sequences else BOUND), name
 
 
 # --- properties that it must have ------------------------------------------------------------------------------------
@@ -450,8 +469,6 @@ def test_errors_name_the_argument(name, value, said):
 
 # --- the fused kernel on the CPU -------------------------------------------------------------------------------------
 
-needs_numba = pytest.mark.skipif("numba" not in BACKENDS, reason="Numba does not work here")
-
 
 def kernel_arguments(dtype=torch.float32, **sizes):
     """The arguments of the operator, B and C in groups, and without a copy in memory: channels last."""
@@ -512,10 +529,12 @@ def test_of_the_states_only_one_in_sixteen_is_kept(sizes):
 @needs_numba
 @pytest.mark.parametrize("sizes", [WIDE, NARROW])
 @pytest.mark.parametrize("layout", ["channels first", "channels last"])
-def test_it_is_a_proper_operator(sizes, layout):
+@pytest.mark.parametrize("sequences", [torch.float64, torch.bfloat16])
+def test_it_is_a_proper_operator(sizes, layout, sequences):
     from helpers.scan import fused_cpu
 
-    given = kernel_arguments(torch.float64, **sizes)
+    given = kernel_arguments(torch.float32 if sequences == torch.bfloat16 else torch.float64, **sizes)
+    given |= {name: given[name].to(sequences) for name in ("u", "delta", "z")}
     if layout == "channels first":
         given = {name: x.contiguous() for name, x in given.items()}
     for options in ((), ("D", "z", "delta_bias", "initial_state")):

@@ -144,7 +144,10 @@ def test_every_figure_draws_on_real_digits_and_labels_its_axes():
             [10, 20], {"one": [1.0, 2.0], "two": [3.0, 4.0]}, "seconds", "title"
         ),
         "training": lambda: plots.training(records, {"linear": 0.9}),
+        "runs": lambda: plots.runs({"one": records, "two": records}),
+        "errors": lambda: plots.errors({"validation": ([1, 2], [0.9, 0.99])}),
         "digits": lambda: plots.digits(test_set.data[:3], ["7", "2", "1"], columns=2),
+        "signals": lambda: plots.signals({"7": torch.randn(2, 40), "2": torch.randn(1, 40)}),
         "confusion": lambda: plots.confusion(labels, labels.flip(0)),
     }
     for name, plot in draw.items():
