@@ -1,10 +1,10 @@
 """The code that more than one notebook needs, in the order in which data flows through it.
 
 ``mnist`` makes sequences of pixels, ``scan`` runs the selective scan over them (on a CPU with what ``cpu`` offers),
-``conv`` the short convolution; ``mamba`` builds the block around both, ``s4d`` its ancestor, ``models`` the classifiers.
+``conv`` the short convolution. ``mamba`` builds the block around both, ``s4d`` its ancestor, ``models`` classifiers.
 ``train`` fits and evaluates them, ``checkpoint`` keeps what comes of it, ``runs`` are the trainings that are reported.
 ``plots`` draws. ``benchmark`` measures: ``contenders`` are what it compares, ``measure`` is how, ``record`` what is
-written down.
+written down. ``files`` writes whole files or none.
 """
 
 import os

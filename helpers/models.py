@@ -217,7 +217,10 @@ def build(model: str, arguments: dict) -> nn.Module:
     classes = {kind.__name__: kind for kind in known}
     if model not in classes:
         raise ValueError(f"model must be one of {', '.join(classes)}, got {model!r}")
-    return classes[model](**arguments)
+    try:
+        return classes[model](**arguments)
+    except TypeError as error:  # an argument that it does not have
+        raise ValueError(f"{model} cannot be built from {arguments}: {error}") from error
 
 
 def load_checkpoint(name: str, folder=CHECKPOINTS) -> nn.Module:

@@ -94,17 +94,19 @@ def _parser():
     other.add_argument("--lr", type=float)
     other.add_argument("--batch-size", type=int)
     other.add_argument("--weight-decay", type=float)
-    other.add_argument(
-        "--set", action="append", default=[], metavar="ARGUMENT=VALUE", help="of the model, such as d_model=32"
-    )
+    option = {"action": "append", "type": _pair, "default": [], "metavar": "ARGUMENT=VALUE"}
+    other.add_argument("--set", **option, help="of the model, such as d_model=32; may be given several times")
     return parser
 
 
-def _value(text):
+def _pair(text):
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"must be ARGUMENT=VALUE, such as d_model=32, got {text!r}")
     try:
-        return ast.literal_eval(text)
+        return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
-        return text
+        return name, value  # a word, such as a mixer's name
 
 
 def main(arguments=None) -> int:
@@ -115,12 +117,10 @@ def main(arguments=None) -> int:
     for name in ("epochs", "lr", "batch_size", "weight_decay"):
         if getattr(options, name) is not None:
             run[name] = getattr(options, name)
-    pairs = [item.partition("=") for item in options.set]
-    run["arguments"] = run["arguments"] | {name: _value(value) for name, _, value in pairs}
+    run["arguments"] = run["arguments"] | dict(options.set)
     folder = options.output or Path("build/train") / f"{options.name}-{options.seed}"
     asked = threading.Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda *_: asked.set())
+    before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         _train(options, run, folder, asked.is_set, arguments)
     except (CheckpointError, FloatingPointError, ValueError) as error:
@@ -131,6 +131,9 @@ def main(arguments=None) -> int:
         if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 0:
             print(f"\nIt {stopped} To go on:\n    {command}", file=sys.stderr)
         return 130
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0
 
 

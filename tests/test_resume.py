@@ -156,12 +156,22 @@ def test_the_best_weights_are_those_of_the_best_record(tmp_path):
     assert train.evaluate(model, validation).accuracy == best["validation_accuracy"]
 
 
+def train_once(tmp_path, setting):
+    return runs.main(["smnist", "--set", setting, "--devices", "1", "--output", str(tmp_path / "b")])
+
+
 def test_command_says_what_is_wrong(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert runs.main([*QUICK, "--output", str(tmp_path / "file")]) == 1
     assert "cannot be used as a folder" in capsys.readouterr().err
     assert runs.main(["smnist", "--set", "mixer=rnn", "--devices", "1", "--output", str(tmp_path / "a")]) == 1
     assert "mixer must be one of mamba, s4d, lstm, attention, got 'rnn'" in capsys.readouterr().err
+    assert (
+        train_once(tmp_path, "d_modle=32") == 1 and "unexpected keyword argument 'd_modle'" in capsys.readouterr().err
+    )
+    with pytest.raises(SystemExit):
+        train_once(tmp_path, "d_model")
+    assert "must be ARGUMENT=VALUE, such as d_model=32, got 'd_model'" in capsys.readouterr().err
     with pytest.raises(SystemExit) as exit_:
         runs.main(["mnist"])
     assert exit_.value.code == 2 and "invalid choice: 'mnist'" in capsys.readouterr().err
