@@ -115,6 +115,11 @@ def fit(
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
+    ordered = isinstance(getattr(loader, "sampler", None), mnist.Shuffled)
+    if folder is not None and not ordered:
+        raise ValueError(
+            "with a folder, loader must be one of helpers.mnist, whose order can be taken up in its middle"
+        )
     every = every or max(1, steps // 50)
     fabric = fabric or Fabric(accelerator="cuda" if torch.cuda.is_available() else "cpu", devices=1)
     optimizer = optimiser(model, weight_decay)
@@ -123,7 +128,9 @@ def fit(
     state, records = keeper.resume()
     step, images, seconds, best = state["step"], state["images"], state["seconds"], state["best"]
     tally = torch.tensor(state["tally"], dtype=torch.float64)  # examples, loss, right answers since the last record
-    batches, began, read = _batches(loader, step), time.monotonic(), 0
+    if ordered:
+        loader.sampler.step = step
+    batches, began, read = _again_and_again(loader), time.monotonic(), 0
     model.train()
     with tqdm(total=steps, initial=step, unit="step", leave=False, disable=fabric.global_rank > 0) as bar:
         while step < steps:
@@ -177,13 +184,7 @@ def fit(
     return records
 
 
-def _batches(loader, step):
-    """The batches of one epoch after another, from a step on."""
-    sampler = getattr(loader, "sampler", None)
-    if isinstance(sampler, mnist.Shuffled):
-        sampler.step = step
-    elif step:
-        raise ValueError("a training can be taken up again only with a loader of helpers.mnist.dataloaders")
+def _again_and_again(loader):
     while True:
         yield from loader
 

@@ -137,6 +137,13 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path):
     assert all(tensor.isfinite().all() for tensor in state["model"].values())
 
 
+def test_a_loader_that_cannot_be_taken_up_is_refused(tmp_path):
+    loader = [(torch.zeros(2, 784, 1), torch.zeros(2, dtype=torch.int64))]
+    with pytest.raises(ValueError, match=r"with a folder, loader must be one of helpers\.mnist"):
+        train.fit(models.LinearClassifier(), loader, 1, lr=1e-3, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_damaged_checkpoint_is_named_and_left_alone(tmp_path):
     fit(tmp_path, steps=2)
     content = bytearray((tmp_path / checkpoint.LAST).read_bytes())
