@@ -40,9 +40,9 @@ test: $(READY) $(COLAB_TRITON)  ## ruff, unit tests, then nbval over every noteb
 train: $(READY)  ## train the published classifier again, into build/train: an hour or more; go on where it was stopped
 	@$(PY) -m helpers.train smnist --test
 
-recipe: $(READY)  ## the four trainings of page 2 again, into build/train: some minutes
+recipe: $(READY)  ## the four trainings of page 2 again, into build/train: a quarter of an hour
 	@for name in recipe recipe-frozen recipe-identity recipe-permuted; do \
-	  $(PY) -m helpers.train $$name --test || exit; done
+	  $(PY) -m helpers.train $$name --devices 1 --precision 32-true --test || exit; done
 
 lint: $(READY)  ## ruff, over code and notebooks
 	$(PY) -m ruff check

@@ -5,6 +5,7 @@ on (weights, the optimiser's averages, the place in the data, the learning rate,
 follows from the number of the step. So a run that was cut off goes on as if nothing had happened.
 """
 
+import logging
 import math
 import sys
 import time
@@ -17,6 +18,8 @@ from tqdm import tqdm
 
 from helpers import mnist
 from helpers.checkpoint import Keeper
+
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # or it says on every page what precision it was given
 
 
 class Evaluation(NamedTuple):

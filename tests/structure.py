@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 
-MEASURES = {"machine", "seconds", "perf_counter", "fit", "evaluate"}
+MEASURES = {"machine", "seconds", "perf_counter", "fit", "evaluate", "faster_in_bfloat16"}
 FORBIDDEN_TAGS = {"nbval-skip", "nbval-raises-exception", "raises-exception", "nbval-check-output"}
 LARGEST = 1.5e6  # bytes; larger pages are slow to open and GitHub may refuse to show them
 
