@@ -53,6 +53,7 @@ def whole(tmp_path_factory):
     """All sections but the one of lengths, at a tiny size, in a process, beside a package that computes nonsense."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "mambapy").mkdir()
+    (folder / "mambapy" / "__init__.py").touch()  # or one that is installed would come first
     (folder / "mambapy" / "mamba.py").write_text(WRONG)
     sections = ",".join(name for name in benchmark.SECTIONS if name != "length")
     arguments = [*TINY, "--seconds", "20", "--only", sections, "--output", str(folder / "out")]
