@@ -164,8 +164,10 @@ class Keeper:
                     " same command, or choose another folder."
                 )
         self.model.load_state_dict(state["model"])
-        averages = state["averages"]
-        self.optimizer.state.update({p: averages[name] for name, p in self._named().items() if name in averages})
+        for name, parameter in self._named().items():
+            if name in state["averages"]:
+                averages = {key: tensor.to(parameter.device) for key, tensor in state["averages"][name].items()}
+                self.optimizer.state[parameter] = averages
         log = self.folder / LOG
         rows = [row for row in read_log(log) if row["step"] <= state["counters"]["step"]] if log.exists() else []
         return state["counters"], rows

@@ -72,6 +72,11 @@ def places(length, d_model):
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :d_model]
 
 
+def fixed_order(length, seed):
+    """The order in which a permuted sequence is read, ``(length,)``, or None without a seed."""
+    return None if seed is None else torch.randperm(length, generator=torch.Generator().manual_seed(seed))
+
+
 # --- the classifier ---------------------------------------------------------------------------------------------------
 
 
@@ -127,10 +132,7 @@ class PixelClassifier(nn.Module):
         self.head = nn.Linear(d_model, classes)
         # Attention alone sees no order in what it reads.
         self.register_buffer("places", places(length, d_model) if mixer == "attention" else None, persistent=False)
-        order = None
-        if permutation is not None:
-            order = torch.randperm(length, generator=torch.Generator().manual_seed(permutation))
-        self.register_buffer("order", order)
+        self.register_buffer("order", fixed_order(length, permutation))
 
     def forward(self, pixels):
         """``(batch, length, channels)`` to logits, ``(batch, classes)``."""
@@ -197,10 +199,7 @@ class FlattenedClassifier(nn.Module):
             raise ValueError(f"mixer must be 'mamba', 'frozen' or 'identity', got {mixer!r}")
         self.block = nn.Identity() if mixer == "identity" else Mamba(1).requires_grad_(mixer == "mamba")
         self.head = nn.Linear(784, 10)
-        order = None
-        if permutation is not None:
-            order = torch.randperm(784, generator=torch.Generator().manual_seed(permutation))
-        self.register_buffer("order", order)
+        self.register_buffer("order", fixed_order(784, permutation))
 
     def forward(self, pixels):
         if self.order is not None:

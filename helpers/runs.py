@@ -123,7 +123,7 @@ def main(arguments=None) -> int:
     before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         _train(options, run, folder, asked.is_set, arguments)
-    except (CheckpointError, FloatingPointError, ValueError) as error:
+    except (CheckpointError, FloatingPointError, OSError, ValueError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except train.Stopped as stopped:
