@@ -55,6 +55,17 @@ class Attention(nn.Module):
         return self.out_proj(y.transpose(1, 2).flatten(-2))
 
 
+class Memoryless(Mamba):
+    """A Mamba block whose state forgets everything at every step, ``exp(delta A) = 0``, and cannot learn otherwise.
+
+    What it still sees of the past is what its convolution sees: the last ``d_conv`` positions.
+    """
+
+    def __init__(self, d_model, **options):
+        super().__init__(d_model, **options)
+        self.A_log.requires_grad_(False).fill_(30.0)  # A = -exp(30)
+
+
 class FeedForward(nn.Sequential):
     """What follows attention in a Transformer: every position by itself, through twice the width."""
 
@@ -63,7 +74,13 @@ class FeedForward(nn.Sequential):
 
 
 # What stands behind a norm and beside a residual connection, layer by layer.
-MIXERS = {"mamba": (Mamba,), "s4d": (S4D,), "lstm": (LSTM,), "attention": (Attention, FeedForward)}
+MIXERS = {
+    "mamba": (Mamba,),
+    "memoryless": (Memoryless,),
+    "s4d": (S4D,),
+    "lstm": (LSTM,),
+    "attention": (Attention, FeedForward),
+}
 
 
 def places(length, d_model):

@@ -29,8 +29,26 @@ def test_mixers_are_causal_and_reach_back_to_the_beginning(mixer):
         assert y.shape == x.shape
         (grad,) = torch.autograd.grad(y[:, 12].sum(), x)
         assert grad[:, 13:].abs().max() < 1e-12 and grad[:, 12].abs().max() > 1e-6  # S4D's FFT rounds
-        if part is not models.FeedForward:
+        if part not in (models.FeedForward, models.Memoryless):
             assert grad[:, 0].abs().max() > 1e-9
+
+
+def test_without_memory_a_block_sees_what_its_convolution_sees():
+    torch.manual_seed(0)
+    block, x = models.Memoryless(8, d_state=4).double(), torch.randn(2, 30, 8, dtype=torch.float64, requires_grad=True)
+    (grad,) = torch.autograd.grad(block(x)[:, 12].sum(), x)
+    assert (grad[:, 9:13].abs().amax((0, 2)) > 1e-6).all() and not grad[:, :9].any() and not grad[:, 13:].any()
+    optimizer = torch.optim.SGD(block.parameters(), lr=0.1)
+    block(x).sum().backward()
+    optimizer.step()
+    assert (block.A_log == 30).all() and all(p.grad.isfinite().all() for p in block.parameters() if p.requires_grad)
+
+
+def test_small_classifiers_are_of_one_size():
+    small = {name: run for name, run in runs.RUNS.items() if name.startswith("small-")}
+    sizes = {name: parameters(models.build(run["model"], run["arguments"])) for name, run in small.items()}
+    assert {run["arguments"]["mixer"] for run in small.values()} == set(MIXERS)
+    assert max(sizes.values()) <= 1.025 * min(sizes.values()), sizes
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
@@ -83,7 +101,7 @@ def test_attention_equals_its_formula():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"mixer": "rnn"}, "mixer must be one of mamba, s4d, lstm, attention, got 'rnn'"),
+    [({"mixer": "rnn"}, "mixer must be one of mamba, memoryless, s4d, lstm, attention, got 'rnn'"),
      ({"pooling": "max"}, "pooling must be 'mean' or 'last', got 'max'")],
 )  # fmt: skip
 def test_what_is_wrong_is_named(arguments, message):

@@ -1,0 +1,38 @@
+"""What is committed of past trainings agrees with itself, and with the command that is said to have made it."""
+
+import shlex
+
+import pytest
+
+from helpers import checkpoint, models, runs, train
+
+TRIALS = models.CHECKPOINTS / "trials"
+PUBLISHED = sorted([*models.CHECKPOINTS.glob("*.json"), *TRIALS.glob("*.json")])
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_command_log_and_figures_belong_together(path):
+    about = checkpoint.about(path.stem, path.parent)
+    python, *module, name = shlex.split(about["command"])[:4]
+    assert [python, *module] == ["python", "-m", "helpers.train"] and path.stem.startswith(name)
+    options = runs._parser().parse_args(shlex.split(about["command"])[3:])
+    run = runs._asked(options)
+    assert about["arguments"] == run["arguments"] and about["seed"] == options.seed
+    assert about["settings"] == {key: value for key, value in run.items() if key not in ("model", "arguments")}
+    model = models.build(about["model"], about["arguments"])
+    assert about["parameters"] == sum(p.numel() for p in model.parameters())
+
+    log = checkpoint.read_log(path.with_suffix(".csv"))
+    images = 60_000 - run["validation"]
+    assert abs(log[-1]["images"] - run["epochs"] * images) <= run["batch_size"]
+    if run["validation"]:
+        best = max(log, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
+        assert best["step"] == about["step"] and best["validation_accuracy"] == about["validation_accuracy"]
+    if "test_accuracy" in about:
+        assert about["test_interval"] == pytest.approx(train.interval(about["test_accuracy"], 10_000))
+
+
+def test_the_published_classifier_is_small_and_loads():
+    about = checkpoint.about("smnist", models.CHECKPOINTS)
+    assert about["parameters"] <= 300_000 and about["arguments"]["mixer"] == "mamba"
+    assert models.load_checkpoint("smnist").pooling in ("mean", "last")
