@@ -131,7 +131,7 @@ class Keeper:
 
     Args:
         folder: where; it is made if it is not there. None: nothing is kept.
-        model, optimizer: whose weights and averages are kept.
+        model, optimizers: whose weights and averages are kept.
         settings: what decides the result besides them. A folder in which others are noted is refused.
         writes: whether this process writes; of several, one does.
 
@@ -139,13 +139,14 @@ class Keeper:
         CheckpointError: if the folder cannot be used, or belongs to another training.
     """
 
-    def __init__(self, folder, model, optimizer, settings: dict, writes: bool = True):
+    def __init__(self, folder, model, optimizers: list, settings: dict, writes: bool = True):
         self.folder = None if folder is None else Path(folder)
-        self.model, self.optimizer, self.settings = model, optimizer, settings
+        self.model, self.settings = model, settings
+        self.averages = {p: o.state for o in optimizers for group in o.param_groups for p in group["params"]}
         self.writes = writes and folder is not None
 
     def resume(self) -> tuple[dict, list[dict]]:
-        """Load weights and averages into model and optimizer; return the counters, and the log up to there."""
+        """Load weights and averages into model and optimizers; return the counters, and the log up to there."""
         if self.writes:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -167,7 +168,7 @@ class Keeper:
         for name, parameter in self._named().items():
             if name in state["averages"]:
                 averages = {key: tensor.to(parameter.device) for key, tensor in state["averages"][name].items()}
-                self.optimizer.state[parameter] = averages
+                self.averages[parameter][parameter] = averages
         log = self.folder / LOG
         rows = [row for row in read_log(log) if row["step"] <= state["counters"]["step"]] if log.exists() else []
         return state["counters"], rows
@@ -175,7 +176,7 @@ class Keeper:
     def keep(self, **counters) -> None:
         """Write all that the training needs to go on."""
         if self.writes:
-            averages = {name: self.optimizer.state[p] for name, p in self._named().items() if p in self.optimizer.state}
+            averages = {name: self.averages[p][p] for name, p in self._named().items() if p in self.averages[p]}
             state = {"model": self.model.state_dict(), "averages": averages}
             save(self.folder / LAST, state | {"counters": counters, "settings": self.settings})
 

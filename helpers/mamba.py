@@ -85,6 +85,7 @@ class Mamba(nn.Module):
     def _mark(self):
         self.A_log._no_weight_decay = True
         self.D._no_weight_decay = True
+        self.dt_proj.weight._no_muon = True  # measured: with Muon it learns worse than without
 
     def __setstate__(self, state):
         super().__setstate__(state)

@@ -102,6 +102,7 @@ def _parser():
     other = parser.add_argument_group("other values than the tutorial's")
     other.add_argument("--epochs", type=float)
     other.add_argument("--lr", type=float)
+    other.add_argument("--muon", type=float, metavar="LR", help="Muon's, for the matrices in the blocks (0: AdamW's)")
     other.add_argument("--batch-size", type=int)
     other.add_argument("--weight-decay", type=float)
     option = {"action": "append", "type": _pair, "default": [], "metavar": "ARGUMENT=VALUE"}
@@ -122,7 +123,7 @@ def _pair(text):
 def _asked(options) -> dict:
     """The training that was asked for: what the name stands for, and what the options change of it."""
     run = {"validation": 5_000, "constant": False, "clip": 1.0, **RUNS[options.name]}
-    for name in ("epochs", "lr", "batch_size", "weight_decay"):
+    for name in ("epochs", "lr", "muon", "batch_size", "weight_decay"):
         if getattr(options, name) is not None:
             run[name] = getattr(options, name)
     run["arguments"] = run["arguments"] | dict(options.set)
@@ -199,6 +200,7 @@ def _train(options, run, folder, stop, arguments):
         loaders[0],
         round(run["epochs"] * epoch),
         lr=run["lr"],
+        muon=run.get("muon", 0.0),
         weight_decay=run["weight_decay"],
         constant=run["constant"],
         clip=run["clip"],

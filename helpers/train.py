@@ -55,15 +55,30 @@ def rate(step: int, steps: int, lr: float, warmup: float = 0.1) -> float:
     return lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
 
 
-def optimiser(model, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW that decays weights only: not biases, gains, or what carries upstream's mark ``_no_weight_decay``."""
-    decayed, kept = [], []
+def optimisers(model, weight_decay: float, muon: bool) -> list[torch.optim.Optimizer]:
+    """AdamW for all, or for all but the matrices in the model's ``blocks``, which are then Muon's.
+
+    Only weights are decayed: not biases, gains, or what carries upstream's mark ``_no_weight_decay``.
+
+    Muon takes the mean of a matrix's past gradients and makes all of its singular values about equal: a step that is as
+    long in the directions that are rarely asked for as in the others (Jordan and others, 2024,
+    https://kellerjordan.github.io/posts/muon). It is not for what is no matrix, nor for the first and the last layer,
+    nor for what carries our mark ``_no_muon``.
+    """
+    inner = {p for block in getattr(model, "blocks", ()) for p in block.parameters()} if muon else set()
+    matrices, decayed, kept = [], [], []
     for parameter in model.parameters():
-        if parameter.requires_grad:
-            undecayed = parameter.dim() < 2 or getattr(parameter, "_no_weight_decay", False)
-            (kept if undecayed else decayed).append(parameter)
+        if not parameter.requires_grad:
+            continue
+        if parameter.dim() < 2 or getattr(parameter, "_no_weight_decay", False):
+            kept.append(parameter)
+        elif parameter in inner and parameter.dim() == 2 and not getattr(parameter, "_no_muon", False):
+            matrices.append(parameter)
+        else:
+            decayed.append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
+    adamw = torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
+    return [adamw, torch.optim.Muon(matrices, weight_decay=weight_decay)] if matrices else [adamw]
 
 
 def fit(
@@ -72,6 +87,7 @@ def fit(
     steps: int,
     *,
     lr: float,
+    muon: float = 0.0,
     weight_decay: float = 0.0,
     constant: bool = False,
     clip: float = 1.0,
@@ -84,7 +100,7 @@ def fit(
     save_every: int = 100,
     stop=lambda: False,
 ) -> list[dict]:
-    """Train with AdamW for a fixed number of steps, with a progress bar.
+    """Train with AdamW, and Muon if asked to, for a fixed number of steps, with a progress bar.
 
     The learning rate rises for a tenth of the steps and falls along a cosine for the rest; see :func:`rate`.
 
@@ -93,7 +109,8 @@ def fit(
         loader: yields ``(pixels, labels)``; it is started again as often as the steps need.
         steps: number of updates, at least 1.
         lr: the highest learning rate.
-        weight_decay: of AdamW; see :func:`optimiser`.
+        muon: the highest learning rate of Muon, which then sees to the matrices in the model's ``blocks``. 0: AdamW's.
+        weight_decay: of weights; see :func:`optimisers`.
         constant: keep the learning rate at ``lr``.
         clip: the largest norm of the gradient; what is longer is shortened to it. 0: as it comes.
         every: steps between two records. Default: so many that there are about 50.
@@ -125,9 +142,9 @@ def fit(
         )
     every = every or max(1, steps // 50)
     fabric = fabric or Fabric(accelerator="cuda" if torch.cuda.is_available() else "cpu", devices=1)
-    optimizer = optimiser(model, weight_decay)
-    net, fabric_optimizer = fabric.setup(model, optimizer)
-    keeper = Keeper(folder, model, optimizer, settings or {}, writes=fabric.global_rank == 0)
+    optimizers = optimisers(model, weight_decay, muon > 0)
+    net, *fabric_optimizers = fabric.setup(model, *optimizers)
+    keeper = Keeper(folder, model, optimizers, settings or {}, writes=fabric.global_rank == 0)
     state, records = keeper.resume()
     step, images, seconds, best = state["step"], state["images"], state["seconds"], state["best"]
     tally = torch.tensor(state["tally"], dtype=torch.float64)  # examples, loss, right answers since the last record
@@ -139,8 +156,9 @@ def fit(
         while step < steps:
             pixels, labels = (tensor.to(fabric.device) for tensor in next(batches))
             lr_now = lr if constant else rate(step, steps, lr)
-            for group in optimizer.param_groups:
-                group["lr"] = lr_now
+            for optimizer, highest in zip(optimizers, (lr, muon), strict=False):
+                for group in optimizer.param_groups:
+                    group["lr"] = highest / lr * lr_now
             torch.manual_seed((seed * 2**20 + step) * fabric.world_size + fabric.global_rank)
             logits = net(pixels)
             loss = F.cross_entropy(logits, labels, reduction="sum")
@@ -150,16 +168,18 @@ def fit(
                 found = fabric.all_reduce(found.to(fabric.device), reduce_op="sum").cpu()
             count, stopping = found[0].item(), bool(found[3])
             tally += found[:3]
-            fabric_optimizer.zero_grad()
+            for optimizer in fabric_optimizers:
+                optimizer.zero_grad()
             fabric.backward(loss * (fabric.world_size / count))  # the mean over processes is taken of the gradients
-            norm = fabric.clip_gradients(net, fabric_optimizer, max_norm=clip or math.inf, error_if_nonfinite=False)
+            norm = fabric.clip_gradients(net, fabric_optimizers[0], max_norm=clip or math.inf, error_if_nonfinite=False)
             mean = (tally[1] / tally[0]).item()
             if not math.isfinite(mean + norm) or (tally[0] >= 2_000 and mean > 2 * math.log(logits.shape[1])):
                 raise FloatingPointError(
                     f"the training failed at step {step + 1}: the loss is {mean:.3g}, the norm of the gradient"
                     f" {norm:.3g}. Try a lower lr than {lr}.{keeper.says()}"
                 )
-            fabric_optimizer.step()
+            for optimizer in fabric_optimizers:
+                optimizer.step()
             step, images, read = step + 1, images + int(count), read + int(count)
 
             elapsed = seconds + time.monotonic() - began

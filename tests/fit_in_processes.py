@@ -1,4 +1,4 @@
-"""Fifty steps of the classifier on real digits, in as many processes as the one argument says; prints the losses."""
+"""Fifty steps of the classifier on real digits: ``fit_in_processes.py PROCESSES MUON``; prints the losses."""
 
 import json
 import sys
@@ -8,13 +8,13 @@ from lightning_fabric import Fabric
 
 from helpers import mnist, models, train
 
-processes = int(sys.argv[1])
+processes, muon = int(sys.argv[1]), float(sys.argv[2])
 fabric = Fabric(accelerator="cpu", devices=processes, strategy="ddp" if processes > 1 else "auto")
 fabric.launch()
 torch.set_num_threads(1)
 torch.manual_seed(0)
 model = models.PixelClassifier(d_model=16, n_layer=2, d_state=4)
 loader, _, _ = mnist.dataloaders(15, share=(fabric.global_rank, fabric.world_size))  # an odd batch: unequal shares
-records = train.fit(model, loader, 50, lr=5e-3, weight_decay=0.05, every=1, fabric=fabric)
+records = train.fit(model, loader, 50, lr=5e-3, muon=muon, weight_decay=0.05, every=1, fabric=fabric)
 if fabric.global_rank == 0:
     print(json.dumps([record["loss"] for record in records]))

@@ -17,7 +17,7 @@ from helpers import files, runs
 
 # Real digits, the real loader, the real block, and few of each.
 COMMAND = (
-    "smnist --devices 1 --precision 32-true --batch-size 8 --epochs 0.05 --every 100 --save-every 5"
+    "smnist --devices 1 --precision 32-true --batch-size 8 --epochs 0.05 --muon 0.02 --every 100 --save-every 5"
     " --set d_model=8 --set n_layer=1 --set d_state=4"
 ).split()
 

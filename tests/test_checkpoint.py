@@ -88,7 +88,7 @@ def test_a_missing_file_and_a_folder_that_is_a_file(tmp_path):
         checkpoint.save(tmp_path / "file" / "a.safetensors", state())
     model = models.LinearClassifier()
     with pytest.raises(CheckpointError, match="cannot be used as a folder"):
-        checkpoint.Keeper(tmp_path / "file", model, None, {}).resume()
+        checkpoint.Keeper(tmp_path / "file", model, [], {}).resume()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit to the size of a file")
@@ -109,7 +109,7 @@ def test_full_disk_keeps_what_was_there(tmp_path):
 
 def test_log_keeps_every_digit(tmp_path):
     rows = [{"step": i, "loss": 0.1 / 3 * i, "accuracy": 1e-17 * i, "seconds": 0.5} for i in (1, 2, 10)]
-    keeper = checkpoint.Keeper(tmp_path, models.LinearClassifier(), None, {})
+    keeper = checkpoint.Keeper(tmp_path, models.LinearClassifier(), [], {})
     keeper.log(rows)
     assert checkpoint.read_log(tmp_path / checkpoint.LOG) == rows
 

@@ -77,13 +77,15 @@ def test_interrupt_ends_cleanly_and_says_how_to_go_on(tmp_path):
     assert_same_end(tmp_path / "whole", tmp_path / "a")
 
 
-def test_two_processes_take_the_same_steps_as_one():
+# Muon computes in bfloat16: what differs in the last bit of a float32 may differ by 0.4 % there.
+@pytest.mark.parametrize(("muon", "bound"), [(0.0, 1e-4), (0.02, 1e-3)])
+def test_two_processes_take_the_same_steps_as_one(muon, bound):
     losses = []
     for processes in (1, 2):
-        run = python("tests/fit_in_processes.py", processes, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+        run = python("tests/fit_in_processes.py", processes, muon, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
         assert run.returncode == 0, run.stderr
         losses.append(json.loads(run.stdout.splitlines()[-1]))
-    assert len(losses[0]) == 50 and max(abs(x - y) for x, y in zip(*losses, strict=True)) < 1e-4
+    assert len(losses[0]) == 50 and max(abs(x - y) for x, y in zip(*losses, strict=True)) < bound
     assert losses[0] != losses[1], "the second run was not split"
 
 
@@ -110,7 +112,7 @@ def fit(folder, steps=6, stop_at=None, lr=1e-2, **options):
         "save_every": 1,
         "settings": {"lr": lr},
     } | options
-    return train.fit(model, loader, steps, lr=lr, stop=lambda: next(calls) == stop_at, **options)
+    return train.fit(model, loader, steps, lr=lr, muon=2 * lr, stop=lambda: next(calls) == stop_at, **options)
 
 
 def test_stopped_and_taken_up_again(tmp_path):
@@ -172,7 +174,7 @@ def test_command_says_what_is_wrong(tmp_path, capsys):
     assert runs.main([*QUICK, "--output", str(tmp_path / "file")]) == 1
     assert "cannot be used as a folder" in capsys.readouterr().err
     assert runs.main(["smnist", "--set", "mixer=rnn", "--devices", "1", "--output", str(tmp_path / "a")]) == 1
-    assert "mixer must be one of mamba, s4d, lstm, attention, got 'rnn'" in capsys.readouterr().err
+    assert "mixer must be one of mamba, memoryless, s4d, lstm, attention, got 'rnn'" in capsys.readouterr().err
     assert (
         train_once(tmp_path, "d_modle=32") == 1 and "unexpected keyword argument 'd_modle'" in capsys.readouterr().err
     )

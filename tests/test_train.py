@@ -96,6 +96,38 @@ def test_fit_decays_only_what_should_be_decayed():
     assert kept == {name for name in decay if name.endswith(("bias", "A_log", "D")) or "norm" in name}
 
 
+def test_muon_gets_the_matrices_inside_of_the_blocks():
+    model = models.PixelClassifier(d_model=4, n_layer=2, d_state=2)
+    names = {id(p): name for name, p in model.named_parameters()}
+    adam, muon = (
+        {names[id(p)] for g in o.param_groups for p in g["params"]} for o in train.optimisers(model, 0.1, True)
+    )
+    parts = ("in_proj", "x_proj", "out_proj")
+    assert (
+        muon == {f"blocks.{i}.{part}.weight" for i in (0, 1) for part in parts} and adam == set(names.values()) - muon
+    )
+    assert len(train.optimisers(model, 0.1, False)) == len(train.optimisers(models.LinearClassifier(), 0.1, True)) == 1
+
+
+def test_rates_of_both_optimisers_rise_and_fall_together():
+    model, before = models.PixelClassifier(d_model=4, n_layer=1, d_state=2), {}
+    rates = []
+
+    class Spy(torch.optim.Muon):
+        def step(self):
+            rates.append([group["lr"] for group in self.param_groups])
+            before.setdefault("weight", model.blocks[0].in_proj.weight.clone())
+            super().step()
+
+    original, torch.optim.Muon = torch.optim.Muon, Spy
+    try:
+        records = train.fit(model, loader(n=64, batch_size=8), 8, lr=1e-3, muon=0.02, every=1)
+    finally:
+        torch.optim.Muon = original
+    assert rates == [[pytest.approx(20 * record["lr"])] for record in records] and max(rates)[0] <= 0.02
+    assert not torch.equal(before["weight"], model.blocks[0].in_proj.weight)
+
+
 def test_fit_stops_when_the_loss_is_not_a_number():
     model = models.LinearClassifier()
     torch.nn.init.constant_(model[1].weight, float("nan"))
