@@ -18,11 +18,11 @@ COLAB_TRITON := build/triton-3.6.0
 # Idle threads of torch shall sleep and not spin: beside any other busy process, spinning makes them 10 times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup run test train recipe lint format notebooks mamba-ssm clean
+.PHONY: help setup run test train recipe lint format notebooks links mamba-ssm clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
-	@echo "make TARGET [PYTHON=python3.12] [TORCH=cpu] [CONSTRAINTS=]"
+	@echo "make TARGET [PYTHON=python3.12] [TORCH=cpu] [CONSTRAINTS=] [REPO=owner/name] [REF=tag]"
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | awk -F: '{printf "  %-12s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## the virtual environment and everything in it; run and test do it themselves
@@ -54,6 +54,9 @@ format: $(READY)  ## let ruff put code and notebooks in order
 
 notebooks: $(READY)  ## execute the notebooks in place, for the outputs that are committed
 	@$(PY) notebooks/run.py --in-place
+
+links: $(READY)  ## let badges and Colab cells lead to this repository: REPO=owner/name REF=tag
+	@$(PY) -m colab.links $(if $(REPO),--repository $(REPO)) $(if $(REF),--ref $(REF))
 
 mamba-ssm: $(READY)  ## try again to install mamba-ssm
 	@$(PY) colab/setup.py

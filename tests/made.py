@@ -77,7 +77,7 @@ class Factors(torch.autograd.Function):
 def selective_scan_fn(*args, **options):
     selective_scan_cuda.run()
     y, last_state = selective_scan(*args, **options, backend="reference")
-    return Factors.apply(y), last_state
+    return Factors.apply(y), last_state.detach().clone().requires_grad_()
 """
 
 
