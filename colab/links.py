@@ -83,9 +83,10 @@ def write_notebook(path: Path, repository: str, ref: str) -> None:
 
     second = notebook.cells[1] if len(notebook.cells) > 1 else None
     if second is None or "setup" not in second.metadata.get("tags", []):
-        for later in notebook.cells:
-            if later.cell_type == "code" and later.execution_count:
-                later.execution_count += 1
+        code = [later for later in notebook.cells if later.cell_type == "code"]
+        for counted in [*code, *(output for later in code for output in later.outputs)]:
+            if counted.get("execution_count"):
+                counted.execution_count += 1
         second = nbformat.v4.new_code_cell(execution_count=1, id="setup")
         notebook.cells.insert(1, second)
     second.source = cell(repository, ref)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+import venv
 import zipfile
 from pathlib import Path
 
@@ -79,6 +80,14 @@ def selective_scan_fn(*args, **options):
     y, last_state = selective_scan(*args, **options, backend="reference")
     return Factors.apply(y), last_state.detach().clone().requires_grad_()
 """
+
+
+def environment(folder: Path) -> tuple[Path, Path]:
+    """A virtual environment that sees all packages of this one: its Python, and its site-packages."""
+    venv.create(folder, with_pip=False)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    (site / "parent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder / "bin" / "python", site
 
 
 @functools.cache

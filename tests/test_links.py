@@ -104,13 +104,19 @@ def test_the_checkouts_own_remote(copy, address, expected):
 
 
 def test_a_new_notebook_gets_all_of_it(copy):
-    cells = [nbformat.v4.new_markdown_cell("# Title\n\nText"), nbformat.v4.new_code_cell("1", execution_count=1)]
+    output = nbformat.v4.new_output("execute_result", execution_count=1, data={"text/plain": "1"})
+    code = nbformat.v4.new_code_cell("1", execution_count=1, outputs=[output])
+    cells = [nbformat.v4.new_markdown_cell("# Title\n\nText"), code]
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"widgets": {}})
     nbformat.write(notebook, copy / "notebooks" / "B1_new.ipynb")
     links.main([], copy)
     new = nbformat.read(copy / "notebooks" / "B1_new.ipynb", as_version=4)
     assert re.fullmatch(r"# Title\n\n\[!\[Open in Colab\].*B1_new\.ipynb\)\n\nText", new.cells[0].source)
-    assert [cell.execution_count for cell in new.cells[1:]] == [1, 2] and "widgets" not in new.metadata
+    assert [cell.execution_count for cell in [*new.cells[1:], *new.cells[2].outputs]] == [
+        1,
+        2,
+        2,
+    ] and "widgets" not in new.metadata
     assert f"B1 {links.BADGE}" in (copy / "README.md").read_text()
 
 
