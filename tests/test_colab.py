@@ -666,3 +666,31 @@ def test_a_build_needs_a_gpu_and_a_compiler(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     with pytest.raises(steps.Failed, match="no CUDA compiler"):
         build.build(gpu(), tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------------------- the report
+
+
+def test_report(monkeypatch, capsys):
+    """All of it, at a small size. The proofs are canned: they are made above."""
+    from colab import report
+
+    def answer(backend, *arguments):
+        if backend == "associative":
+            raise steps.Failed("it is wrong")
+        return {"float32": 3e-7, "bfloat16": 2e-3}
+
+    monkeypatch.setattr(verify, "verify", answer)
+    monkeypatch.setattr(machine, "probe", lambda deadline: gpu(**NO_GPU))
+    monkeypatch.setattr(setup, "main", lambda arguments: print("Scan kernel: numba"))
+    monkeypatch.setattr(report.benchmark, "device", lambda: report.torch.device("cpu"))
+    timings = report.timings
+    monkeypatch.setattr(report, "timings", lambda names, device: timings(names, device, batch=1, length=20))
+    assert report.main(["--images", "50"]) == 0
+    said = capsys.readouterr().out
+    assert f"torch {report.torch.__version__}" in said and "```\nScan kernel: numba\n```" in said
+    assert re.search(r"\| numba +\| +3e-07 \| +2e-03 \| +\|", said)
+    assert re.search(r"\| associative +\| +- \| +- \| it is wrong +\|", said)
+    timed = said.partition("batch 1, length 20")[2]
+    assert re.search(r"\| numba +\| +[\d.]+ \| +[\d.]+ \|", timed) and "associative" not in timed
+    assert re.search(r"smnist: \d+\.\d\d% .*50 digits\), in .*; its record says 98\.96% of all\.\n$", said)
