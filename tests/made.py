@@ -1,19 +1,24 @@
-"""Made wheels for ``test_colab.py``: a small mamba_ssm around a compiled module that does what a test asks of it.
+"""Made machines, servers and wheels for ``test_colab*.py``.
 
-The module is compiled by gcc. It crashes, hangs, misses a symbol or gives wrong numbers in earnest; where it shall be
-right, the scan itself is our reference.
+A made wheel is a small mamba_ssm around a module that gcc compiles, and that does what a test asks of it: it crashes,
+hangs, misses a symbol or gives wrong numbers in earnest. Where it shall be right, the scan itself is our reference.
 """
 
 import functools
 import hashlib
+import http.server
 import importlib.machinery
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tempfile
+import threading
 import venv
 import zipfile
 from pathlib import Path
+
+from colab.machine import Machine
 
 HEADERS = Path(sysconfig.get_path("include"))
 POSSIBLE = bool(shutil.which("gcc")) and (HEADERS / "Python.h").exists() and sysconfig.get_platform()[:5] == "linux"
@@ -80,6 +85,63 @@ def selective_scan_fn(*args, **options):
     y, last_state = selective_scan(*args, **options, backend="reference")
     return Factors.apply(y), last_state.detach().clone().requires_grad_()
 """
+
+
+def gpu(capability=(7, 5), torch="2.10.0+cu128", **other):
+    """A machine with a GPU of this capability. Its device is the CPU, so that kernels can be run on it."""
+    known = {
+        "python": f"{sys.version_info[0]}.{sys.version_info[1]}.5",
+        "torch": torch,
+        "cuda": "12.8",
+        "abi": True,
+        "processor": "x86_64",
+        "system": "Linux",
+        "gpu": {(7, 5): "Tesla T4", (8, 0): "NVIDIA A100", (9, 0): "NVIDIA H100"}.get(capability),
+        "capability": capability,
+        "memory": 15.8,
+        "device": "cpu",
+        "backends": ("triton", "associative", "reference"),
+    }
+    return Machine(**{**known, **other})
+
+
+NO_GPU = {"gpu": None, "capability": None, "memory": None, "backends": ("numba", "associative", "reference")}
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves the files of a folder, each in the way that ``ways`` says: whole, slow, truncated, broken or silent."""
+
+    def __init__(self, folder):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.folder, self.ways, self.asked = folder, {}, []
+        self.address = f"http://127.0.0.1:{self.server_port}/"
+        self.stopping = threading.Event()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        name = self.path.lstrip("/").replace("%2B", "+")
+        self.server.asked.append(name)
+        way, path = self.server.ways.get(name, "whole"), self.server.folder / name
+        if way == "silent":
+            self.server.stopping.wait(60)
+            return
+        if way == "broken" or not path.exists():
+            self.send_error(503 if way == "broken" else 404)
+            return
+        content = path.read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if way == "slow":
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                if self.server.stopping.wait(0.2):
+                    return
+        self.wfile.write(content[: len(content) // 2] if way == "truncated" else content)
+
+    def log_message(self, *arguments):
+        pass
 
 
 def environment(folder: Path) -> tuple[Path, Path]:
