@@ -5,8 +5,8 @@ folder of ours, which goes on the path of this process and of those that it star
 """
 
 import importlib
+import importlib.machinery
 import importlib.metadata
-import importlib.util
 import os
 import re
 import shutil
@@ -25,11 +25,11 @@ PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
 
 
 def present() -> bool:
-    """Whether a compiled kernel is installed, here or in our folder, right or not."""
+    """Whether a kernel is installed, here or in our folder, right or not. A stand-in in memory does not count."""
     if FOLDER.is_dir():
         _use_folder()
     importlib.invalidate_caches()
-    return importlib.util.find_spec("selective_scan_cuda") is not None
+    return importlib.machinery.PathFinder.find_spec("selective_scan_cuda") is not None
 
 
 def version() -> str | None:

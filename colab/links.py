@@ -95,7 +95,7 @@ def write_notebook(path: Path, repository: str, ref: str) -> None:
     notebook.metadata["accelerator"] = "GPU"
     notebook.metadata["colab"] = {"name": path.name, "provenance": [], "toc_visible": True}
     notebook.metadata.pop("widgets", None)
-    nbformat.write(notebook, path)
+    path.write_text(nbformat.writes(notebook).rstrip("\n") + "\n", encoding="utf-8", newline="\n")
 
 
 def write_readme(path: Path, names: list[str], repository: str, ref: str) -> None:

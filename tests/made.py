@@ -8,6 +8,8 @@ import functools
 import hashlib
 import http.server
 import importlib.machinery
+import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -94,7 +96,7 @@ def gpu(capability=(7, 5), torch="2.10.0+cu128", **other):
         "torch": torch,
         "cuda": "12.8",
         "abi": True,
-        "processor": "x86_64",
+        "processor": platform.machine(),
         "system": "Linux",
         "gpu": {(7, 5): "Tesla T4", (8, 0): "NVIDIA A100", (9, 0): "NVIDIA H100"}.get(capability),
         "capability": capability,
@@ -149,7 +151,7 @@ def environment(folder: Path) -> tuple[Path, Path]:
     venv.create(folder, with_pip=False)
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
     (site / "parent.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return folder / "bin" / "python", site
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"), site
 
 
 @functools.cache

@@ -6,6 +6,7 @@ is installed goes into a virtual environment of the tests, which sees the packag
 
 import json
 import os
+import platform
 import re
 import sys
 import threading
@@ -72,7 +73,7 @@ def offer(server, place):
         entries, names = [], []
         for number, kind in enumerate(kinds):
             name = RELEASE.replace("post1+", f"post1+n{number}")
-            file = name.format(cuda="12", torch="2.10", abi="TRUE", python=PYTHON, processor="x86_64")
+            file = name.format(cuda="12", torch="2.10", abi="TRUE", python=PYTHON, processor=platform.machine())
             if kind is not None:
                 made.wheel(server.folder, file, kind)
             listed = {"index": f"{server.address}index.html"} if index else {"address": server.address}
@@ -84,7 +85,7 @@ def offer(server, place):
                     "torch": ["2.10"],
                     "cuda": ["12"],
                     "abi": ["TRUE"],
-                    "processor": ["x86_64"],
+                    "processor": [platform.machine()],
                     "sha256": {file: hashes[number]} if number < len(hashes) else None,
                     **listed,
                     **entry,
@@ -187,7 +188,7 @@ def test_the_first_that_is_right_wins(offer, server, capsys):
 @needs_gcc
 def test_an_index_gives_name_and_hash(offer, server, capsys):
     name = "mamba_ssm-{version}+cu.{cuda}.torch.{torch}-cp{python}-cp{python}-*linux*_{processor}.whl"
-    file = f"mamba_ssm-2.3.2.post1+cu.12.8.torch.2.10-cp{PYTHON}-cp{PYTHON}-manylinux_2_28_x86_64.whl"
+    file = f"mamba_ssm-2.3.2.post1+cu.12.8.torch.2.10-cp{PYTHON}-cp{PYTHON}-manylinux_2_28_{platform.machine()}.whl"
     path = made.wheel(server.folder, file, "RIGHT")
     offer(None, index=True, name=name, cuda=["12.8"])
     page = "<html><a href='other-1.0-py3-none-any.whl#sha256=00'>other</a> <a href='{}#sha256={}'>this</a></html>"

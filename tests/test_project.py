@@ -69,7 +69,14 @@ esac
 @pytest.fixture
 def fresh(tmp_path):
     """A folder with the Makefile and what it depends on, and a stand-in for Python."""
-    for name in ("Makefile", "requirements.txt", "constraints.txt", "pyproject.toml", "colab/setup.py"):
+    for name in (
+        "Makefile",
+        "requirements.txt",
+        "constraints.txt",
+        "pyproject.toml",
+        "colab/setup.py",
+        "colab/runtime.txt",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
 
