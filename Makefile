@@ -14,15 +14,17 @@ READY := $(VENV)/.ready
 CELL_TIMEOUT := 1800
 # Colab's Triton, which the GPU kernels have to compile with, too.
 COLAB_TRITON := build/triton-3.6.0
+# Colab's versions of small packages, with which two pages are run as Colab would.
+COLAB_PACKAGES := build/colab-packages
 
 # Idle threads of torch shall sleep and not spin: beside any other busy process, spinning makes them 10 times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup run test train recipe lint format notebooks mamba-ssm clean
+.PHONY: help setup run test train recipe lint format notebooks links mamba-ssm clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
-	@echo "make TARGET [PYTHON=python3.12] [TORCH=cpu] [CONSTRAINTS=]"
+	@echo "make TARGET [PYTHON=python3.12] [TORCH=cpu] [CONSTRAINTS=] [REPO=owner/name] [REF=tag]"
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | awk -F: '{printf "  %-12s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## the virtual environment and everything in it; run and test do it themselves
@@ -30,7 +32,7 @@ setup: $(READY)  ## the virtual environment and everything in it; run and test d
 run: $(READY)  ## execute every notebook into build/notebooks, and say what accuracy was reached
 	@$(PY) notebooks/run.py --output $(OUTPUT)
 
-test: $(READY) $(COLAB_TRITON)  ## ruff, unit tests, then nbval over every notebook
+test: $(READY) $(COLAB_TRITON) $(COLAB_PACKAGES)  ## ruff, unit tests, then nbval over every notebook
 	@began=$$(date +%s); echo "Ruff, unit tests, then every notebook is executed and compared: some twenty minutes." && \
 	$(MAKE) --no-print-directory lint && \
 	$(PY) -m pytest && \
@@ -55,6 +57,9 @@ format: $(READY)  ## let ruff put code and notebooks in order
 notebooks: $(READY)  ## execute the notebooks in place, for the outputs that are committed
 	@$(PY) notebooks/run.py --in-place
 
+links: $(READY)  ## let badges and Colab cells lead to this repository: REPO=owner/name REF=tag
+	@$(PY) -m colab.links $(if $(REPO),--repository $(REPO)) $(if $(REF),--ref $(REF))
+
 mamba-ssm: $(READY)  ## try again to install mamba-ssm
 	@$(PY) colab/setup.py
 
@@ -65,6 +70,12 @@ $(COLAB_TRITON): | $(READY)
 	@test "$$(uname -s)" != Linux || { echo "Fetching Colab's Triton, 190 MB, once: the GPU kernels are compiled with it." && \
 	  mkdir -p $@.part && $(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target $@.part triton==3.6.0 && mv $@.part $@; } \
 	  || echo "It could not be had. Without it one test is skipped; with the variable CI set it fails."
+
+$(COLAB_PACKAGES): colab/runtime.txt | $(READY)
+	@test "$$(uname -s)" != Linux || { echo "Fetching Colab's versions of small packages, 80 MB, once: two pages are run with them." && \
+	  rm -rf $@ $@.part && mkdir -p $@.part && $(PY) -m pip install --quiet --disable-pip-version-check --target $@.part \
+	  -c colab/runtime.txt numpy matplotlib tqdm ipykernel && mv $@.part $@ && touch $@; } \
+	  || echo "They could not be had. Without them two tests run with the versions that are here."
 
 # The stamp comes last: an installation that was interrupted is taken up again, a finished one is never repeated.
 $(READY): requirements.txt constraints.txt pyproject.toml colab/setup.py

@@ -1,125 +1,187 @@
-"""Install what this machine can use of mamba-ssm, in seconds: ``python colab/setup.py``.
+"""Get the fastest selective scan that is proven to be right on this machine: ``python colab/setup.py``.
 
-PyPI holds only the source of mamba-ssm, and building its CUDA kernel takes a CUDA compiler and half an hour. So:
+The first cell of every notebook calls :func:`main` on Colab. Candidates, in order: a kernel of mamba-ssm that is
+already installed; the wheels of ``wheels.json`` that fit Python, torch, CUDA and ABI; then the tutorial's own kernels,
+in Triton on a GPU and in Numba on a CPU, which need nothing installed. Each is run forward and backward in a process of
+its own and held against the reference. What fails is removed, in one line that says so, and the next one is tried. On
+Colab all of it is over within two minutes, whatever hangs; then the tutorial's own kernel is used as it is.
 
-* with a GPU, the wheel of upstream's release that fits this Python, torch, CUDA and C++ ABI, if there is one;
-* otherwise its Python part, without the kernel: enough to read it, and to compare our scan with its slow reference.
-
-Nothing else is touched, and nothing in the tutorial stops if this fails: the exit status says whether it worked.
+Nothing that is there is upgraded or replaced, nothing is compiled unless ``--build`` asks for it, and the exit status
+says whether a kernel was proven.
 """
 
-import importlib.metadata
-import importlib.util
+import argparse
 import os
-import platform
-import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
-VERSION = "2.3.2.post1"
-RELEASES = f"https://github.com/state-spaces/mamba/releases/download/v{VERSION}"
-CONSTRAINTS = Path(__file__).parent.parent / "constraints.txt"
-PATIENCE = 600  # seconds for one installation; the builds that hang are those of the CUDA source, which is not built
+if not __package__:  # run as a file, Python looks for packages beside it and not beside its folder
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-# Without its kernel mamba_ssm does not import, unless something stands where the kernel's module would.
-PYTHON_PART = """
-import sys, types
-sys.modules["selective_scan_cuda"] = types.ModuleType("selective_scan_cuda")
-from mamba_ssm.ops.selective_scan_interface import selective_scan_ref
-"""
-KERNEL = "import torch, selective_scan_cuda; from mamba_ssm import Mamba"
+from colab import build, fetch, install, machine, python_part, verify, wheels
+from colab.steps import ROOT, Deadline, Failed, TooSlow
 
-
-def wheel_name(python: tuple[int, int], torch_version: str, cuda: str, cxx11_abi: bool, machine: str) -> str:
-    """The name of upstream's release wheel for a Python (major, minor), a torch and its CUDA, ABI and processor."""
-    cp = "cp{}{}".format(*python)
-    torch = ".".join(torch_version.split(".")[:2])
-    abi = str(cxx11_abi).upper()
-    return f"mamba_ssm-{VERSION}+cu{cuda.split('.')[0]}torch{torch}cxx11abi{abi}-{cp}-{cp}-linux_{machine}.whl"
+SECONDS = 120  # for all of it, on Colab
+PATIENCE = 600  # the same elsewhere, where nobody waits for a page and disks can be slow
+RESERVE = 40  # of which our own kernels keep this much for their proof: Triton compiles for 10 seconds or more
+WORTH = 5  # seconds below which no other candidate is begun
+OWN = {
+    "triton": "triton, the tutorial's own kernel for GPUs",
+    "numba": "numba, the tutorial's own kernel for CPUs",
+    "associative": "associative, in plain PyTorch: slower, and as right",
+    "reference": "reference, a loop in plain PyTorch: slow, and right",
+}
 
 
-def pip(*arguments: str, **environment: str) -> None:
-    constraints = ["-c", str(CONSTRAINTS)] if arguments[0] == "install" and CONSTRAINTS.exists() else []
-    command = [sys.executable, "-m", "pip", arguments[0], "--quiet", "--disable-pip-version-check"]
-    subprocess.run(
-        [*command, *constraints, *arguments[1:]],
-        env={**os.environ, **environment},
-        timeout=PATIENCE,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+class Choice(NamedTuple):
+    """The kernel that the pages will use."""
+
+    backend: str
+    source: str  # what a reader is told it is
+    errors: dict  # {dtype: largest error} of its proof, empty if there was none
+    without: tuple = ()  # backends that failed and could not be removed
 
 
-def works(code: str) -> bool:
-    """Whether the code runs in a process of its own, where a crash costs nothing."""
-    try:
-        return subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120).returncode == 0
-    except subprocess.TimeoutExpired:
-        return False
-
-
-def install() -> str:
-    """Install, and return the sentence that says what is there now."""
-    if platform.system() != "Linux":
-        return f"mamba-ssm runs on Linux only, this is {platform.system()}; the tutorial's own scans do its work."
-    import torch
-
-    gpu = torch.cuda.is_available()
-    if importlib.util.find_spec("mamba_ssm"):
-        version = importlib.metadata.version("mamba-ssm")
-        if works(KERNEL):
-            return f"mamba-ssm {version} is installed, with its CUDA kernel."
-        if not gpu and works(PYTHON_PART):
-            return f"mamba-ssm {version} is installed, its Python part only: there is no GPU here."
-
-    needs = ["einops", "transformers", "huggingface_hub", "setuptools", "wheel", "packaging", "ninja"]
-    if not importlib.util.find_spec("triton"):  # comes with torch's CUDA builds
-        needs.append("triton")
-    pip("install", *needs)
-    if gpu:
-        abi = torch.compiled_with_cxx11_abi()
-        wheel = wheel_name(sys.version_info[:2], torch.__version__, torch.version.cuda, abi, platform.machine())
+def choose(here: machine.Machine, deadline: Deadline, building: bool = False) -> Choice:
+    """Try the candidates in order until one is proven; each that is not gets a line."""
+    for_wheels, without = deadline.earlier(RESERVE), []
+    if here.gpu:
+        found = _installed(here, for_wheels, without)
+        found = found or (_built(here, deadline) if building else _wheel(here, for_wheels))
+        if found:
+            return found
+        if install.present() and "mamba_ssm" not in without:
+            without.append("mamba_ssm")
+    for backend in here.backends:
         try:
-            pip("install", "--no-deps", f"{RELEASES}/{wheel}")
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-            print(f"There is no wheel {wheel}.")
-        else:
-            if works(KERNEL):
-                return f"mamba-ssm {VERSION} is installed, with its CUDA kernel, from {wheel}."
-            pip("uninstall", "--yes", "mamba-ssm")
-            print(f"{wheel} was installed, could not be imported, and was removed.")
-    pip(
-        "install",
-        "--no-build-isolation",
-        "--no-deps",
-        f"mamba-ssm=={VERSION}",
-        MAMBA_FORCE_BUILD="TRUE",  # or it looks for a wheel on the network
-        MAMBA_SKIP_CUDA_BUILD="TRUE",
-    )
-    if not works(PYTHON_PART):
-        raise RuntimeError("its Python part was installed but cannot be imported")
-    why = "no wheel fits the kernel to this torch" if gpu else "there is no GPU here"
-    return f"mamba-ssm {VERSION}: its Python part is installed, not its CUDA kernel: {why}."
+            errors = verify.verify(backend, here.device, here.dtypes(), deadline)
+            return Choice(backend, OWN[backend], errors, tuple(without))
+        except TooSlow:  # the machine may be, or the compiler: pages 4 and 5 hold it against the reference again
+            return Choice(backend, OWN[backend], {}, tuple(without))
+        except Failed as failure:
+            print(f"Not used: {OWN[backend]}: {failure}.", flush=True)
+            if backend in ("triton", "numba"):  # the others cannot be left out
+                without.append(backend)
+    raise Failed("no scan is right here, not even in plain PyTorch")
 
 
-def main() -> int:
+def _installed(here, deadline, without):
+    """The kernel that is already there, if it is right. A wrong one is removed on Colab, and elsewhere its owner's."""
+    if not install.present():
+        return None
+    source = f"mamba_ssm {install.version() or 'of unknown version'}, already installed"
     try:
-        print(install())
-        return 0
-    except subprocess.CalledProcessError as error:
-        lines = (error.stderr or "").strip().splitlines() or [str(error)]
-        # pip's first error names the package; what follows is advice
-        cause = next((line for line in lines if line.startswith("ERROR: ")), lines[-1])
-        why = cause.removeprefix("ERROR: ").rstrip(".")
-    except (subprocess.TimeoutExpired, RuntimeError, ImportError, OSError) as error:
-        why = str(error)
-    print(
-        f"Warning: mamba-ssm could not be installed ({why}). The tutorial runs without it."
-        " Try again: python colab/setup.py (or: make mamba-ssm)",
-        file=sys.stderr,
-    )
-    return 1
+        return Choice("mamba_ssm", source, verify.verify("mamba_ssm", here.device, here.dtypes(), deadline))
+    except Failed as failure:
+        removed = machine.on_colab() and install.uninstall(deadline.earlier(-10))
+        print(f"Not used: {source}: {failure}. {'Removed' if removed else 'Left in its place'}.", flush=True)
+        if not removed:
+            without.append("mamba_ssm")
+        return None
+
+
+def _wheel(here, deadline):
+    """The first wheel that fits and is right. None is tried beside a kernel that could not be removed."""
+    folder = ROOT / "build" / "wheels"
+    for wheel in wheels.fitting(here):
+        if install.present() or deadline.left() < WORTH:
+            break
+        source = f"mamba_ssm {wheels.table()['version']}, {wheel.source}"
+        path = None
+        try:
+            path = fetch.fetch(wheel, folder, deadline)
+            return _proven(path, source, here, deadline)
+        except Failed as failure:
+            print(f"Not used: {source}: {failure}.", flush=True)
+        finally:
+            if path:
+                path.unlink(missing_ok=True)
+    return None
+
+
+def _built(here, deadline):
+    """What was compiled here. It takes as long as it takes: who asked for it is told how far it is."""
+    source = f"mamba_ssm {wheels.table()['version']}, compiled here"
+    try:
+        return _proven(build.build(here, ROOT / "build" / "wheels"), source, here, Deadline(SECONDS))
+    except Failed as failure:
+        print(f"Not used: {source}: {failure}.", flush=True)
+        return None
+
+
+def _proven(path, source, here, deadline):
+    """Install a wheel and prove it; what fails is removed again."""
+    try:
+        needs = install.missing(install.NEEDS)
+        if needs:
+            install.add(needs, deadline)
+        install.install(path, deadline)
+        return Choice("mamba_ssm", source, verify.verify("mamba_ssm", here.device, here.dtypes(), deadline))
+    except Failed as failure:
+        removed = install.uninstall(deadline.earlier(-10))  # within what is kept for our own kernels
+        raise Failed(f"{failure}. {'Removed' if removed else 'It could not be removed'}") from None
+
+
+def _complete(deadline):
+    """Install what the pages need and Colab lacks."""
+    lacking = install.missing(install.tutorial())
+    try:
+        if lacking:
+            install.add(lacking, deadline)
+    except Failed as failure:
+        print(
+            f"Missing: {', '.join(lacking)} could not be installed: {failure}. Run this cell again; pages that need"
+            " them stop where they import them.",
+            flush=True,
+        )
+
+
+def main(arguments=None, began: float | None = None) -> int:
+    """Run the command, or the first cell's part of it.
+
+    Args:
+        arguments: of the command.
+        began: the ``time.monotonic()`` from which the two minutes count.
+
+    Returns:
+        The exit status: 0 if a kernel was proven.
+    """
+    parser = argparse.ArgumentParser(prog="python colab/setup.py", description=__doc__.partition("\n")[0])
+    parser.add_argument("--build", action="store_true", help="compile upstream's kernel for this GPU, if need be")
+    options = parser.parse_args(arguments)
+    deadline = Deadline(SECONDS if machine.on_colab() else PATIENCE, began)
+    os.environ.pop("SCAN_WITHOUT", None)  # from an earlier run: everything is asked anew
+    if machine.on_colab():
+        _complete(deadline.earlier(2 * RESERVE))
+    try:
+        here = machine.probe(deadline.earlier(RESERVE))
+    except Failed as failure:
+        print(f"torch cannot be used here: {failure}. The pages need it. Run this again, or restart the runtime first.")
+        return 1
+    print(here, flush=True)
+    try:
+        choice = choose(here, deadline, options.build)
+    except Failed as failure:
+        print(f"This torch cannot be trusted: {failure}. Restart the runtime, and run this again.")
+        return 1
+    if choice.without:
+        os.environ["SCAN_WITHOUT"] = ",".join(choice.without)
+    print(f"Scan kernel: {choice.source}")
+    errors = ", ".join(f"{dtype} differs by {error:.0e}" for dtype, error in choice.errors.items())
+    proof = f"forward and backward equal the reference, {errors}" if errors else "not yet, time ran out; page 4 does"
+    print(f"Verified:    {proof}", flush=True)
+    if choice.backend != "mamba_ssm" and here.system == "Linux" and not machine.on_colab():
+        try:
+            print(python_part.ready())
+        except Failed as failure:
+            print(
+                f"Warning: mamba-ssm's Python part could not be installed ({failure}). The tutorial runs without it."
+                " Try again: python colab/setup.py (or: make mamba-ssm)",
+                file=sys.stderr,
+            )
+            return 1
+    return 0 if choice.errors else 1
 
 
 if __name__ == "__main__":

@@ -44,9 +44,11 @@ class Client(NotebookClient):
 
 def tidy(notebook) -> None:
     """Drop what differs from run to run and says nothing: times of execution, the kernel's patch version."""
+    for_colab = {key: notebook.metadata[key] for key in ("accelerator", "colab") if key in notebook.metadata}
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
+        **for_colab,
     }
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)

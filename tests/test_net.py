@@ -135,7 +135,7 @@ def test_missing_helper(copy):
     number, _ = copy.cell("from helpers import")
     assert copy.structure() == []
     red = copy.nbval()
-    assert min(red) == number == 1 and "cannot import name 'plots' from 'helpers'" in red[number]
+    assert min(red) == number == 2 and "cannot import name 'plots' from 'helpers'" in red[number]
 
 
 def test_renamed_helper_function(copy):

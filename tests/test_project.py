@@ -1,7 +1,6 @@
 """The two commands, the set-up, and the files around the code."""
 
 import importlib.metadata
-import importlib.util
 import os
 import re
 import shutil
@@ -70,7 +69,14 @@ esac
 @pytest.fixture
 def fresh(tmp_path):
     """A folder with the Makefile and what it depends on, and a stand-in for Python."""
-    for name in ("Makefile", "requirements.txt", "constraints.txt", "pyproject.toml", "colab/setup.py"):
+    for name in (
+        "Makefile",
+        "requirements.txt",
+        "constraints.txt",
+        "pyproject.toml",
+        "colab/setup.py",
+        "colab/runtime.txt",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
 
@@ -213,96 +219,6 @@ def test_failing_cell_stops_the_run(notebook, tmp_path, source, said):
 def test_run_names_a_notebook_that_is_not_there():
     done = run("none.ipynb")
     assert done.returncode == 2 and "there is no notebook none.ipynb" in done.stderr
-
-
-# --------------------------------------------------------------------------------- colab/setup.py
-
-
-@pytest.fixture
-def setup():
-    spec = importlib.util.spec_from_file_location("colab_setup", ROOT / "colab" / "setup.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_wheel_name_is_that_of_upstreams_release(setup):
-    name = setup.wheel_name((3, 12), "2.10.0+cu128", "12.8", True, "x86_64")
-    assert name == "mamba_ssm-2.3.2.post1+cu12torch2.10cxx11abiTRUE-cp312-cp312-linux_x86_64.whl"
-
-
-@pytest.fixture
-def machine(setup, monkeypatch):
-    """A machine made to measure: records pip's calls, and answers what works and what is there."""
-
-    def make(gpu, works, fails=(), system="Linux", installed=False):
-        import torch
-
-        calls = []
-
-        def pip(*arguments, **environment):
-            calls.append((*arguments, environment))
-            if any(word in argument for word in fails for argument in arguments):
-                raise subprocess.CalledProcessError(1, "pip", stderr="WARNING: a\nERROR: the cause\nERROR: advice\n")
-
-        monkeypatch.setattr(setup, "pip", pip)
-        monkeypatch.setattr(setup, "works", lambda code: works[code is setup.KERNEL])
-        monkeypatch.setattr(setup.platform, "system", lambda: system)
-        monkeypatch.setattr(setup.importlib.util, "find_spec", lambda name: installed if name == "mamba_ssm" else True)
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-        monkeypatch.setattr(torch.version, "cuda", "12.8")
-        return calls
-
-    return make
-
-
-def test_cpu_gets_the_python_part(setup, machine, capsys):
-    calls = machine(gpu=False, works=(True, False))
-    assert setup.main() == 0
-    assert "Python part is installed, not its CUDA kernel: there is no GPU here" in capsys.readouterr().out
-    *arguments, environment = calls[-1]
-    assert arguments[1:] == ["--no-build-isolation", "--no-deps", f"mamba-ssm=={setup.VERSION}"]
-    assert environment == {"MAMBA_FORCE_BUILD": "TRUE", "MAMBA_SKIP_CUDA_BUILD": "TRUE"}
-    assert not any("github.com" in argument for call in calls for argument in call[:-1])
-
-
-def test_gpu_gets_the_release_wheel(setup, machine, capsys):
-    calls = machine(gpu=True, works=(True, True))
-    assert setup.main() == 0
-    assert "with its CUDA kernel, from mamba_ssm-" in capsys.readouterr().out
-    assert calls[-1][2].startswith(setup.RELEASES)
-
-
-@pytest.mark.parametrize("fails", [["github.com"], []])
-def test_gpu_without_a_wheel_that_works_gets_the_python_part(setup, machine, capsys, fails):
-    calls = machine(gpu=True, works=(True, False), fails=fails)
-    assert setup.main() == 0
-    out = capsys.readouterr().out
-    assert ("There is no wheel" if fails else "could not be imported, and was removed") in out
-    assert "no wheel fits the kernel to this torch" in out
-    assert [call[0] for call in calls].count("uninstall") == (0 if fails else 1)
-
-
-@pytest.mark.parametrize("gpu", [False, True])
-def test_what_is_installed_and_works_is_left_alone(setup, machine, monkeypatch, gpu):
-    calls = machine(gpu=gpu, works=(True, gpu), installed=True)
-    monkeypatch.setattr(setup.importlib.metadata, "version", lambda name: "2.0")
-    assert setup.main() == 0 and calls == []
-
-
-def test_failure_warns(setup, machine, capsys):
-    machine(gpu=False, works=(False, False), fails=["mamba-ssm"])
-    assert setup.main() == 1
-    error = capsys.readouterr().err
-    assert error.startswith("Warning: mamba-ssm could not be installed (the cause). The tutorial runs without it.")
-    machine(gpu=False, works=(False, False))
-    assert setup.main() == 1 and "cannot be imported" in capsys.readouterr().err
-
-
-def test_other_systems_are_told_why(setup, machine, capsys):
-    calls = machine(gpu=False, works=(False, False), system="Darwin")
-    assert setup.main() == 0 and calls == []
-    assert "runs on Linux only, this is Darwin" in capsys.readouterr().out
 
 
 # --------------------------------------------------------------------------------------- the README

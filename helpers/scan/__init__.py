@@ -11,12 +11,16 @@ it returns. This file checks and normalises the arguments and chooses who does t
 ``reference``   ``reference``  the recurrence as a reader would write it: any device, any dtype
 ==============  =============  ==========================================================================
 
+The environment variable ``SCAN_WITHOUT`` names backends that are not to be used, divided by commas: what is installed
+and failed its proof (``colab/setup.py``) is kept out so. It is read once. The last two cannot be left out.
+
 Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", arXiv 2312.00752, algorithm 2.
 """
 
 import functools
 import importlib.util
 import math
+import os
 import warnings
 
 import torch
@@ -40,7 +44,18 @@ def _backends(device_type):
 
 
 @functools.cache
+def _without():
+    names = {name for name in os.environ.get("SCAN_WITHOUT", "").replace(" ", "").split(",") if name}
+    possible = [name for name in BACKENDS if name not in _PLAIN]
+    if not names <= set(possible):
+        raise ValueError(f"SCAN_WITHOUT must name some of {', '.join(possible)}, got {os.environ['SCAN_WITHOUT']!r}")
+    return names
+
+
+@functools.cache
 def _runs(name, device_type):
+    if name in _without():
+        return False
     if name == "mamba_ssm":
         return official.available(device_type)
     if name == "triton":

@@ -24,10 +24,10 @@ def available(device: torch.device | str) -> bool:
 
     A package that is installed and cannot be imported is warned of once, and no error.
     """
-    return torch.device(device).type == "cuda" and _compiled() and _imports()
+    return torch.device(device).type == "cuda" and compiled() and _imports()
 
 
-def _compiled():
+def compiled() -> bool:
     """Whether the kernel's module is a compiled one: the loaded one, or else the one that an import would load."""
     loaded = sys.modules.get(KERNEL)
     spec = getattr(loaded, "__spec__", None) if loaded else importlib.util.find_spec(KERNEL)

@@ -1,0 +1,75 @@
+"""Prove a scan kernel, in a process of its own: ``python -m colab.verify BACKEND DEVICE DTYPE...``.
+
+The kernel runs forward and backward on the device that the notebook will use, at the tutorial's length and at one that
+no kernel's block divides. Output and all gradients are held against the reference, a plain loop in float64. Prints the
+largest ``max|x - y| / max|y|`` for each dtype, as JSON.
+"""
+
+import functools
+import importlib
+import itertools
+import json
+import sys
+
+from colab.steps import Deadline, Failed, python, run
+
+# max|x - y| / max|y|, of the output and of every gradient: some times what a right kernel has (about 1e-6, and 4e-3),
+# and far below what a wrong one has. Upstream's own tests allow 6e-4 and 3e-2 of each number, plus 2e-3 and 5e-2.
+BOUNDS = {"float32": 1e-3, "bfloat16": 3e-2}
+BATCH, DIM, D_STATE, LENGTHS = 2, 64, 16, (37, 784)
+PATIENCE = 60  # seconds; importing mamba_ssm and what it wants can take half of it on a cold disk
+
+
+def verify(backend: str, device: str, dtypes: list[str], deadline: Deadline) -> dict[str, float]:
+    """Prove one backend of ``helpers.scan`` on a device: the largest error in each dtype.
+
+    Raises:
+        colab.steps.Failed: if it does not import, crashes, hangs or is wrong.
+    """
+    return json.loads(run(python("-m", "colab.verify", backend, device, *dtypes), deadline, PATIENCE, SCAN_WITHOUT=""))
+
+
+def kernel(backend: str):
+    """The scan of a backend, by itself: nothing is chosen, and nothing else takes its place."""
+    from helpers.scan import official, selective_scan
+
+    if backend != "mamba_ssm":
+        return functools.partial(selective_scan, backend=backend)
+    importlib.import_module(official.KERNEL)
+    if not official.compiled():
+        raise Failed(f"{official.KERNEL} is not compiled")
+    return official.scan
+
+
+def error(scan, device: str, dtype: str, length: int) -> float:
+    """The largest error of a scan's output and gradients."""
+    import torch
+
+    from helpers import contenders, record
+
+    inputs, dy = contenders.scan_inputs(BATCH, length, device, DIM, D_STATE)
+    kind = getattr(torch, dtype)  # of what varies along the sequence; the rest is float32, as in a block
+    inputs = {k: x.detach().to(kind if x.dim() == 3 else x.dtype).requires_grad_() for k, x in inputs.items()}
+    dy = dy.to(kind)
+    work = contenders.Work(lambda: scan(*inputs.values(), delta_softplus=True), inputs, dy)
+    return record.difference(work.both(), contenders.expected(inputs, dy))
+
+
+def main(backend: str, device: str, *dtypes: str) -> int:
+    try:
+        scan, found = kernel(backend), dict.fromkeys(dtypes, 0.0)
+        for length, dtype in itertools.product(LENGTHS, dtypes):
+            differs = error(scan, device, dtype, length)
+            if not differs <= BOUNDS[dtype]:  # also if it is not a number
+                raise Failed(f"it is wrong: {dtype} differs by {differs:.0e}, more than {BOUNDS[dtype]:.0e}")
+            found[dtype] = max(found[dtype], differs)
+    except Exception as problem:  # whatever a broken package raises
+        reason = str(problem).strip().splitlines() or [""]
+        print(reason[0] if isinstance(problem, Failed) else f"{type(problem).__name__}: {reason[0]}", file=sys.stderr)
+        return 1
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
