@@ -1,0 +1,107 @@
+"""What the pages have beyond Sphinx: tables from the README, links to the glossary, previews, a sitemap, a 404 page."""
+
+import html
+import re
+from pathlib import Path
+
+import about
+import nbformat
+from docutils import nodes
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
+
+HERE = Path(__file__).parent
+
+
+class ReadmeTable(SphinxDirective):
+    """The first table below a heading of the README. Rows that lead to notebooks lead to their pages."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self):
+        (heading,) = [name for name in about.readme_tables() if name.startswith(self.arguments[0])]
+        names, *rows = about.readme_tables()[heading]
+        if any("notebooks/" in row[0] for row in rows):
+            names = ["page", names[1], "read", "run"]
+            rows = [self._page(row) for row in rows]
+        lines = [names, ["---"] * len(names), *rows]
+        self.env.note_dependency(str(about.ROOT / "README.md"))
+        return self.parse_text_to_nodes("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+    def _page(self, row):
+        name = re.search(r"notebooks/([\w.]+)", row[0])[1]
+        time = about.minutes(nbformat.read(about.ROOT / "notebooks" / name, as_version=4))
+        return [row[0].replace("notebooks/", ""), row[1], f"{time} min", row[2]]
+
+
+class LinkSymbols(SphinxPostTransform):
+    """On each page the first occurrence of a symbol of the glossary leads there: a formula or a name that is no more."""
+
+    default_priority = 700
+
+    def run(self):
+        if self.env.docname == "glossary":
+            return
+        terms = self._terms()
+        for node in list(self.document.findall(lambda n: isinstance(n, nodes.math | nodes.literal))):
+            inside = node.parent
+            while inside is not None and not isinstance(inside, nodes.reference | nodes.title | nodes.term):
+                inside = inside.parent
+            key = (type(node), node.astext())
+            if inside is None and key in terms:
+                target = terms.pop(key)
+                terms = {other: name for other, name in terms.items() if name != target}
+                link = make_refnode(self.app.builder, self.env.docname, "glossary", target, node.deepcopy())
+                link["classes"].append("symbol")
+                node.replace_self(link)
+
+    def _terms(self):
+        glossary = self.env.get_doctree("glossary")
+        return {
+            (type(symbol), symbol.astext()): term["ids"][0]
+            for term in glossary.findall(nodes.term)
+            for symbol in term.findall(lambda n: isinstance(n, nodes.math | nodes.literal))
+        }
+
+
+def describe(doctree) -> str:
+    """The first paragraph of a page, for those who see a link to it."""
+    for paragraph in doctree.findall(nodes.paragraph) if doctree else ():
+        text = re.sub(r"\s+", " ", paragraph.astext()).strip()
+        if len(text) > 40:
+            return text if len(text) <= 200 else text[:200].rpartition(" ")[0] + " ..."
+    return "A selective state space model that reads a digit as 784 pixels, one after another."
+
+
+def add_preview(app, pagename, templatename, context, doctree):
+    context["description"] = describe(doctree)
+    context["preview"] = about.address() + "_static/preview.png"
+    context["address"] = about.address() + app.builder.get_target_uri(pagename)
+    context["scripts_of_page"] = ["mamba.js", "try.js"] if pagename == "try" else []
+
+
+def finish(app, error):
+    """A sitemap, and a page for addresses that lead nowhere: it may be shown anywhere, so it needs no other file."""
+    if error:
+        return
+    out, base = Path(app.outdir), about.address()
+    pages = sorted(app.env.found_docs)
+    places = "".join(
+        f"<url><loc>{html.escape(base + app.builder.get_target_uri(page))}</loc></url>\n" for page in pages
+    )
+    text = f'<?xml version="1.0" encoding="utf-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{places}'
+    (out / "sitemap.xml").write_text(text + "</urlset>\n", encoding="utf-8")
+    (out / "robots.txt").write_text(f"User-agent: *\nAllow: /\nSitemap: {base}sitemap.xml\n", encoding="utf-8")
+    missing = (HERE / "_templates" / "404.html").read_text(encoding="utf-8")
+    (out / "404.html").write_text(missing.replace("BASE", base), encoding="utf-8")
+    (out / ".nojekyll").touch()  # GitHub would leave out the folders that start with an underscore
+
+
+def setup(app):
+    app.add_directive("readme-table", ReadmeTable)
+    app.add_post_transform(LinkSymbols)
+    app.connect("html-page-context", add_preview)
+    app.connect("build-finished", finish)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
