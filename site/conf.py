@@ -27,7 +27,7 @@ templates_path = [str(Path(__file__).parent / "_templates")]
 # What a notebook shows is what it printed when it was executed.
 nb_execution_mode = "off"
 nb_merge_streams = True
-myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_block", "attrs_inline"]
+myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 html_math_renderer = "mathml"
 
@@ -53,5 +53,4 @@ html_show_sphinx = False
 html_show_search_summary = False  # it would be fetched, which a page opened from the disk may not do
 html_domain_indices = False
 html_use_index = False
-html_theme_options = {"navigation_with_keys": True}
 copybutton_exclude = ".linenos, .gp, .go"

@@ -37,7 +37,7 @@ class ReadmeTable(SphinxDirective):
 
 
 class LinkSymbols(SphinxPostTransform):
-    """On each page the first occurrence of a symbol of the glossary leads there: a formula or a name that is no more."""
+    """On each page the first occurrence of a symbol of the glossary, with nothing around it, leads there."""
 
     default_priority = 700
 
@@ -79,7 +79,7 @@ def add_preview(app, pagename, templatename, context, doctree):
     context["description"] = describe(doctree)
     context["preview"] = about.address() + "_static/preview.png"
     context["address"] = about.address() + app.builder.get_target_uri(pagename)
-    context["scripts_of_page"] = ["mamba.js", "try.js"] if pagename == "try" else []
+    context["scripts_of_page"] = ["mamba.js", "digit.js", "try.js"] if pagename == "try" else []
 
 
 def finish(app, error):

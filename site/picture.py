@@ -38,7 +38,7 @@ def read(model, pixels):
 
 def draw(count=4) -> Figure:
     """The first test digits: above the step size at each pixel, below the ten probabilities against the rows read."""
-    pixels, labels = mnist.sequences(mnist.load(train=False))
+    pixels, _ = mnist.sequences(mnist.load(train=False))
     answers, steps = read(models.load_checkpoint("smnist"), pixels[:count])
     figure = Figure(figsize=(12, 6.3), layout="constrained", facecolor="white")
     axes = figure.subplots(2, count, height_ratios=[1.35, 1])
