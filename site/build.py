@@ -74,7 +74,7 @@ def main() -> int:
     gather(options.notebooks, source)
     shutil.rmtree(options.output, ignore_errors=True)
     strict = ["-W", "--keep-going"] if options.strict else []
-    command = ["-b", "html", "-q", "-E", "-c", str(HERE), *strict]
+    command = ["-b", "html", "-q", "-E", "-c", str(HERE), "-D", f"html_static_path={source / '_static'}", *strict]
     if failed := sphinx([*command, "-d", str(source / ".doctrees"), str(source), str(options.output)]):
         return failed
     print(f"The pages were built in {time.perf_counter() - began:.0f} s. Open {options.output / 'index.html'}")

@@ -44,7 +44,6 @@ nitpicky = False
 html_theme = "furo"
 html_title = project
 html_baseurl = about.address()
-html_static_path = ["_static"]  # of the gathered sources
 html_css_files = ["style.css"]
 html_favicon = "_static/icon.svg"
 html_copy_source = False

@@ -28,7 +28,9 @@ class ReadmeTable(SphinxDirective):
             rows = [self._page(row) for row in rows]
         lines = [names, ["---"] * len(names), *rows]
         self.env.note_dependency(str(about.ROOT / "README.md"))
-        return self.parse_text_to_nodes("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        found = self.parse_text_to_nodes("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        found[0]["classes"].append("times" if names[-1] == "run" else "results")
+        return found
 
     def _page(self, row):
         name = re.search(r"notebooks/([\w.]+)", row[0])[1]
