@@ -45,6 +45,7 @@ html_theme = "furo"
 html_title = project
 html_baseurl = about.address()
 html_css_files = ["style.css"]
+html_js_files = [("scroll.js", {"defer": "defer"})]
 html_favicon = "_static/icon.svg"
 html_copy_source = False
 html_show_sourcelink = False

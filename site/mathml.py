@@ -29,8 +29,7 @@ def inline(self, node):
 
 
 def block(self, node):
-    # It can be scrolled where a screen is narrower than the formula, with the keyboard as well.
-    self.body.append(f'<div class="math" tabindex="0" role="math">{mathml(node.astext(), "block")}</div>')
+    self.body.append(f'<div class="math">{mathml(node.astext(), "block")}</div>')
     raise SkipNode
 
 

@@ -7,11 +7,20 @@ from pathlib import Path
 import about
 import nbformat
 from docutils import nodes
+from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
 HERE = Path(__file__).parent
+SYMBOLS = "in the list of symbols"
+# What screen readers miss in the theme.
+MENDS = {
+    '<p class="caption" role="heading">': '<p class="caption" role="heading" aria-level="2">',
+    '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="All pages">',
+    '<aside class="toc-drawer">': '<aside class="toc-drawer" aria-label="This page">',
+    '<aside class="toc-drawer no-toc">': '<aside class="toc-drawer no-toc" aria-label="This page">',
+}
 
 
 class ReadmeTable(SphinxDirective):
@@ -55,7 +64,7 @@ class LinkSymbols(SphinxPostTransform):
             if inside is None and key in terms:
                 target = terms.pop(key)
                 terms = {other: name for other, name in terms.items() if name != target}
-                link = make_refnode(self.app.builder, self.env.docname, "glossary", target, node.deepcopy())
+                link = make_refnode(self.app.builder, self.env.docname, "glossary", target, node.deepcopy(), SYMBOLS)
                 link["classes"].append("symbol")
                 node.replace_self(link)
 
@@ -66,6 +75,19 @@ class LinkSymbols(SphinxPostTransform):
             for term in glossary.findall(nodes.term)
             for symbol in term.findall(lambda n: isinstance(n, nodes.math | nodes.literal))
         }
+
+
+class NameEmptyHeads(SphinxTransform):
+    """A column whose head was left empty gets one that is read aloud and not shown."""
+
+    default_priority = 700
+
+    def apply(self):
+        for head in self.document.findall(nodes.thead):
+            for entry in head.findall(nodes.entry):
+                if not entry.astext().strip():
+                    entry.children = []
+                    entry += nodes.paragraph("", "", nodes.inline("", "name", classes=["unseen"]))
 
 
 def describe(doctree) -> str:
@@ -85,10 +107,15 @@ def add_preview(app, pagename, templatename, context, doctree):
 
 
 def finish(app, error):
-    """A sitemap, and a page for addresses that lead nowhere: it may be shown anywhere, so it needs no other file."""
+    """Mends, a sitemap, and a page for addresses that lead nowhere, which may be shown anywhere and needs no other file."""
     if error:
         return
     out, base = Path(app.outdir), about.address()
+    for path in out.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        for old, new in MENDS.items():
+            text = text.replace(old, new)
+        path.write_text(text, encoding="utf-8")
     pages = sorted(app.env.found_docs)
     places = "".join(
         f"<url><loc>{html.escape(base + app.builder.get_target_uri(page))}</loc></url>\n" for page in pages
@@ -103,6 +130,7 @@ def finish(app, error):
 
 def setup(app):
     app.add_directive("readme-table", ReadmeTable)
+    app.add_transform(NameEmptyHeads)
     app.add_post_transform(LinkSymbols)
     app.connect("html-page-context", add_preview)
     app.connect("build-finished", finish)

@@ -308,9 +308,7 @@ def test_a_page_opens_from_the_disk(browser, site, name):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(
-    "name", ["index", "03_state_space_models", "05_the_mamba_block", "try", "helpers/helpers.scan"]
-)
+@pytest.mark.parametrize("name", ["index", "02_a_mamba_that_forgets", "try", "helpers/helpers.mamba"])
 def test_contrast_and_landmarks(browser, address, scheme, name):
     with Visit(browser, address, color_scheme=scheme) as visit:
         page = visit.open(name)
