@@ -107,7 +107,7 @@ def add_preview(app, pagename, templatename, context, doctree):
 
 
 def finish(app, error):
-    """Mends, a sitemap, and a page for addresses that lead nowhere, which may be shown anywhere and needs no other file."""
+    """Mends, a sitemap, and a page for addresses that lead nowhere, which needs no other file."""
     if error:
         return
     out, base = Path(app.outdir), about.address()
