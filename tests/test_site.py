@@ -347,7 +347,7 @@ def test_an_address_that_leads_nowhere_shows_the_404_page(browser, address):
 def test_code_can_be_copied_and_leads_to_the_reference(visit):
     page = visit.open("05_the_mamba_block")
     assert page.locator("button.copybtn").count() == page.locator("article div.highlight").count()
-    page.locator("a.sphinx-codeautolink-a", has_text="Mamba").first.click()
+    page.locator("article").get_by_role("link", name="Mamba", exact=True).first.click()
     assert page.url.endswith("helpers/helpers.mamba.html#helpers.mamba.Mamba")
     page.locator("#helpers\\.mamba\\.Mamba .viewcode-link, #helpers\\.mamba\\.Mamba a[href*=_modules]").first.click()
     assert "class Mamba" in page.locator("article").inner_text().replace("\xa0", " ")
