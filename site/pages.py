@@ -122,7 +122,6 @@ def finish(app, error):
     )
     text = f'<?xml version="1.0" encoding="utf-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{places}'
     (out / "sitemap.xml").write_text(text + "</urlset>\n", encoding="utf-8")
-    (out / "robots.txt").write_text(f"User-agent: *\nAllow: /\nSitemap: {base}sitemap.xml\n", encoding="utf-8")
     missing = (HERE / "_templates" / "404.html").read_text(encoding="utf-8")
     (out / "404.html").write_text(missing.replace("BASE", base), encoding="utf-8")
     (out / ".nojekyll").touch()  # GitHub would leave out the folders that start with an underscore
