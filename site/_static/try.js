@@ -6,7 +6,7 @@
   const CELL = 10; // pixels of the page for one of the digit
   const WAIT = 500; // milliseconds after a stroke: another may follow
   const PAUSE = 3000; // milliseconds after which a stroke begins another digit
-  const SLICE = 12; // milliseconds of computing at a time, so that the page stays awake
+  const SLICE = 40; // milliseconds of computing at a time, so that the page stays awake
   const HERE = document.currentScript.src.replace(/[^/]*$/, "");
   const element = (name) => document.getElementById(`try-${name}`);
   const [drawing, reading, chart] = [element("draw"), element("read"), element("chart")];
