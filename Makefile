@@ -20,7 +20,7 @@ COLAB_PACKAGES := build/colab-packages
 # Idle threads of torch shall sleep and not spin: beside any other busy process, spinning makes them 10 times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup run test train recipe lint format notebooks links mamba-ssm clean
+.PHONY: help setup run test site serve train recipe lint format notebooks links mamba-ssm clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -29,8 +29,9 @@ help:  ## list these targets
 
 setup: $(READY)  ## the virtual environment and everything in it; run and test do it themselves
 
-run: $(READY)  ## execute every notebook into build/notebooks, and say what accuracy was reached
+run: $(READY)  ## execute every notebook into build/notebooks, say what accuracy was reached, make pages of them
 	@$(PY) notebooks/run.py --output $(OUTPUT)
+	@$(PY) site/build.py --notebooks $(OUTPUT)
 
 test: $(READY) $(COLAB_TRITON) $(COLAB_PACKAGES)  ## ruff, unit tests, then nbval over every notebook
 	@began=$$(date +%s); echo "Ruff, unit tests, then every notebook is executed and compared: some twenty minutes." && \
@@ -38,6 +39,12 @@ test: $(READY) $(COLAB_TRITON) $(COLAB_PACKAGES)  ## ruff, unit tests, then nbva
 	$(PY) -m pytest && \
 	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout $(CELL_TIMEOUT) notebooks && \
 	echo "All of it passed, in $$((($$(date +%s) - began) / 60)) minutes."
+
+site: $(READY)  ## make pages of the committed notebooks, in build/site
+	@$(PY) site/build.py --strict
+
+serve: site  ## the same, and show them at http://localhost:8000
+	@$(PY) -m http.server --bind localhost --directory build/site
 
 train: $(READY)  ## train the published classifier again, into build/train: an hour or more; go on where it was stopped
 	@$(PY) -m helpers.train smnist --test

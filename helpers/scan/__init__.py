@@ -3,13 +3,13 @@
 ``selective_scan`` takes the arguments of ``mamba_ssm.ops.selective_scan_interface.selective_scan_fn`` and returns what
 it returns. This file checks and normalises the arguments and chooses who does the work:
 
-==============  =============  ==========================================================================
-``mamba_ssm``   ``official``   upstream's CUDA kernel
-``triton``      ``fused_gpu``  fused on the GPU, by hand
-``numba``       ``fused_cpu``  fused on the CPU, by hand
-``associative`` ``associative``  a parallel prefix scan in plain PyTorch: any device, any dtype
-``reference``   ``reference``  the recurrence as a reader would write it: any device, any dtype
-==============  =============  ==========================================================================
+===============  ===============  =======================================================================
+``mamba_ssm``    ``official``     upstream's CUDA kernel
+``triton``       ``fused_gpu``    fused on the GPU, by hand
+``numba``        ``fused_cpu``    fused on the CPU, by hand
+``associative``  ``associative``  a parallel prefix scan in plain PyTorch: any device, any dtype
+``reference``    ``reference``    the recurrence as a reader would write it: any device, any dtype
+===============  ===============  =======================================================================
 
 The environment variable ``SCAN_WITHOUT`` names backends that are not to be used, divided by commas: what is installed
 and failed its proof (``colab/setup.py``) is kept out so. It is read once. The last two cannot be left out.

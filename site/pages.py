@@ -1,0 +1,136 @@
+"""What the pages have beyond Sphinx: tables from the README, links to the glossary, previews, a sitemap, a 404 page."""
+
+import html
+import re
+from pathlib import Path
+
+import about
+import nbformat
+from docutils import nodes
+from sphinx.transforms import SphinxTransform
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
+
+HERE = Path(__file__).parent
+SYMBOLS = "in the list of symbols"
+# What screen readers miss in the theme.
+MENDS = {
+    '<p class="caption" role="heading">': '<p class="caption" role="heading" aria-level="2">',
+    '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="All pages">',
+    '<aside class="toc-drawer">': '<aside class="toc-drawer" aria-label="This page">',
+    '<aside class="toc-drawer no-toc">': '<aside class="toc-drawer no-toc" aria-label="This page">',
+}
+
+
+class ReadmeTable(SphinxDirective):
+    """The first table below a heading of the README. Rows that lead to notebooks lead to their pages."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self):
+        (heading,) = [name for name in about.readme_tables() if name.startswith(self.arguments[0])]
+        names, *rows = about.readme_tables()[heading]
+        if any("notebooks/" in row[0] for row in rows):
+            names = ["page", names[1], "read", "run"]
+            rows = [self._page(row) for row in rows]
+        lines = [names, ["---"] * len(names), *rows]
+        self.env.note_dependency(str(about.ROOT / "README.md"))
+        found = self.parse_text_to_nodes("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        found[0]["classes"].append("times" if names[-1] == "run" else "results")
+        return found
+
+    def _page(self, row):
+        name = re.search(r"notebooks/([\w.]+)", row[0])[1]
+        time = about.minutes(nbformat.read(about.ROOT / "notebooks" / name, as_version=4))
+        return [row[0].replace("notebooks/", ""), row[1], f"{time} min", row[2]]
+
+
+class LinkSymbols(SphinxPostTransform):
+    """On each page the first occurrence of a symbol of the glossary, with nothing around it, leads there."""
+
+    default_priority = 700
+
+    def run(self):
+        if self.env.docname == "glossary":
+            return
+        terms = self._terms()
+        for node in list(self.document.findall(lambda n: isinstance(n, nodes.math | nodes.literal))):
+            inside = node.parent
+            while inside is not None and not isinstance(inside, nodes.reference | nodes.title | nodes.term):
+                inside = inside.parent
+            key = (type(node), node.astext())
+            if inside is None and key in terms:
+                target = terms.pop(key)
+                terms = {other: name for other, name in terms.items() if name != target}
+                link = make_refnode(self.app.builder, self.env.docname, "glossary", target, node.deepcopy(), SYMBOLS)
+                link["classes"].append("symbol")
+                node.replace_self(link)
+
+    def _terms(self):
+        glossary = self.env.get_doctree("glossary")
+        return {
+            (type(symbol), symbol.astext()): term["ids"][0]
+            for term in glossary.findall(nodes.term)
+            for symbol in term.findall(lambda n: isinstance(n, nodes.math | nodes.literal))
+        }
+
+
+class NameEmptyHeads(SphinxTransform):
+    """A column whose head was left empty gets one that is read aloud and not shown."""
+
+    default_priority = 700
+
+    def apply(self):
+        for head in self.document.findall(nodes.thead):
+            for entry in head.findall(nodes.entry):
+                if not entry.astext().strip():
+                    entry.children = []
+                    entry += nodes.paragraph("", "", nodes.inline("", "name", classes=["unseen"]))
+
+
+def describe(doctree) -> str:
+    """The first paragraph of a page, for those who see a link to it."""
+    for paragraph in doctree.findall(nodes.paragraph) if doctree else ():
+        text = re.sub(r"\s+", " ", paragraph.astext()).strip()
+        if len(text) > 40:
+            return text if len(text) <= 200 else text[:200].rpartition(" ")[0] + " ..."
+    return "A selective state space model that reads a digit as 784 pixels, one after another."
+
+
+def add_preview(app, pagename, templatename, context, doctree):
+    context["description"] = describe(doctree)
+    context["preview"] = about.address() + "_static/preview.png"
+    context["address"] = about.address() + app.builder.get_target_uri(pagename)
+    context["scripts_of_page"] = ["mamba.js", "digit.js", "try.js"] if pagename == "try" else []
+
+
+def finish(app, error):
+    """Mends, a sitemap, and a page for addresses that lead nowhere, which needs no other file."""
+    if error:
+        return
+    out, base = Path(app.outdir), about.address()
+    for path in out.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        for old, new in MENDS.items():
+            text = text.replace(old, new)
+        path.write_text(text, encoding="utf-8")
+    pages = sorted(app.env.found_docs)
+    places = "".join(
+        f"<url><loc>{html.escape(base + app.builder.get_target_uri(page))}</loc></url>\n" for page in pages
+    )
+    text = f'<?xml version="1.0" encoding="utf-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{places}'
+    (out / "sitemap.xml").write_text(text + "</urlset>\n", encoding="utf-8")
+    missing = (HERE / "_templates" / "404.html").read_text(encoding="utf-8")
+    (out / "404.html").write_text(missing.replace("BASE", base), encoding="utf-8")
+    (out / ".nojekyll").touch()  # GitHub would leave out the folders that start with an underscore
+
+
+def setup(app):
+    app.add_directive("readme-table", ReadmeTable)
+    app.add_transform(NameEmptyHeads)
+    app.add_post_transform(LinkSymbols)
+    app.connect("html-page-context", add_preview)
+    app.connect("build-finished", finish)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
