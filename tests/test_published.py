@@ -36,19 +36,3 @@ def test_the_published_classifier_is_small_and_loads():
     about = checkpoint.about("smnist", models.CHECKPOINTS)
     assert about["parameters"] <= 300_000 and about["arguments"]["mixer"] == "mamba"
     assert models.load_checkpoint("smnist").pooling in ("mean", "last")
-
-
-def test_every_mixer_had_the_same_trials_and_the_best_of_them_is_the_preset():
-    trials = [checkpoint.about(path.stem, TRIALS) for path in TRIALS.glob("*.json")]
-    compared = [trial for trial in trials if "pooling" not in trial["arguments"]]
-    by_mixer = {mixer: [t for t in compared if t["arguments"]["mixer"] == mixer] for mixer in models.MIXERS}
-    rates = {mixer: sorted((t["settings"]["muon"], t["settings"]["lr"]) for t in of) for mixer, of in by_mixer.items()}
-    assert len(set(map(tuple, rates.values()))) == 1 and len(rates["mamba"]) == len(set(rates["mamba"])) >= 3, rates
-    assert len({(t["seed"], t["settings"]["epochs"], t["settings"]["batch_size"]) for t in compared}) == 1
-    sizes = [trial["parameters"] for trial in compared]
-    assert max(sizes) <= 1.03 * min(sizes)
-    for mixer, of in by_mixer.items():
-        best = max(of, key=lambda trial: trial["validation_accuracy"])
-        assert [trial for trial in of if "test_accuracy" in trial] == [best], "tested once, the best on validation"
-        preset = runs.RUNS[f"small-{mixer}"]
-        assert (preset["muon"], preset["lr"]) == (best["settings"]["muon"], best["settings"]["lr"])
