@@ -72,10 +72,12 @@ def header(name: str, notebook) -> str:
 
 
 def modules() -> list[str]:
-    """The modules of ``helpers``, a package before its parts."""
+    """The modules of ``helpers`` in the order in which its docstring names them, a package before its parts."""
+    told = ast.get_docstring(ast.parse((ROOT / "helpers" / "__init__.py").read_text(encoding="utf-8")))
     paths = [path.relative_to(ROOT).with_suffix("").parts for path in (ROOT / "helpers").rglob("*.py")]
     names = [".".join(parts[:-1] if parts[-1] == "__init__" else parts) for parts in paths]
-    return sorted(name for name in names if name != "helpers")
+    place = {name: told.find(f"``{name.split('.')[1].split('_')[0]}``") for name in names if name != "helpers"}
+    return sorted(place, key=lambda name: (place[name], name))
 
 
 def summary(module: str) -> str:

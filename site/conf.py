@@ -32,6 +32,7 @@ myst_heading_anchors = 3
 html_math_renderer = "mathml"
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_mock_imports = []
 # The Triton kernels can be read where Triton cannot be installed.
 try:

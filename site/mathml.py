@@ -16,6 +16,9 @@ def mathml(tex: str, display: str) -> str:
     found = re.sub(
         r"(<mo[^>]*>(?!&#x00029;)[^<]*</mo>(?:<mspace[^>]*>)?<mo)(>&#x02212;</mo>)", r'\1 form="prefix"\2', found
     )
+    # Plus or minus is an operator, and a bar sits close to its letter.
+    found = found.replace("<mi>&#x000B1;</mi>", "<mo>&#x000B1;</mo>")
+    found = re.sub(r'<mover>(<mi>\w</mi>)<mo stretchy="true">&#x000AF;', r'<mover accent="true">\1<mo>&#x000AF;', found)
     # Names of functions keep their distance from what they are applied to, unless it is in parentheses.
     found = re.sub(
         r"<mi>(log|ln|exp)</mi>(?!<mo[^>]*>&#x00028;)", r'<mo lspace="0.17em" rspace="0.17em">\1</mo>', found

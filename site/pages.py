@@ -1,6 +1,7 @@
 """What the pages have beyond Sphinx: tables from the README, links to the glossary, previews, a sitemap, a 404 page."""
 
 import html
+import inspect
 import re
 from pathlib import Path
 
@@ -21,6 +22,10 @@ MENDS = {
     '<aside class="toc-drawer">': '<aside class="toc-drawer" aria-label="This page">',
     '<aside class="toc-drawer no-toc">': '<aside class="toc-drawer no-toc" aria-label="This page">',
 }
+
+# A browser may break a line between a formula and the punctuation behind it.
+FORMULA = r"<math(?:(?!</math>).)*</math>"
+JOINED = re.compile(rf'((?:<a class="symbol[^>]*>{FORMULA}</a>|{FORMULA})[.,;:?!)]+)', re.S)
 
 
 class ReadmeTable(SphinxDirective):
@@ -90,6 +95,11 @@ class NameEmptyHeads(SphinxTransform):
                     entry += nodes.paragraph("", "", nodes.inline("", "name", classes=["unseen"]))
 
 
+def leave_out_fields(app, what, name, obj, skip, options):
+    """The fields of a named tuple stand in its signature, and Python says no more of them than their number."""
+    return True if (inspect.getdoc(obj) or "").startswith("Alias for field number") else None
+
+
 def describe(doctree) -> str:
     """The first paragraph of a page, for those who see a link to it."""
     for paragraph in doctree.findall(nodes.paragraph) if doctree else ():
@@ -115,7 +125,7 @@ def finish(app, error):
         text = path.read_text(encoding="utf-8")
         for old, new in MENDS.items():
             text = text.replace(old, new)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(JOINED.sub(r'<span class="joined">\1</span>', text), encoding="utf-8")
     pages = sorted(app.env.found_docs)
     places = "".join(
         f"<url><loc>{html.escape(base + app.builder.get_target_uri(page))}</loc></url>\n" for page in pages
@@ -131,6 +141,7 @@ def setup(app):
     app.add_directive("readme-table", ReadmeTable)
     app.add_transform(NameEmptyHeads)
     app.add_post_transform(LinkSymbols)
+    app.connect("autodoc-skip-member", leave_out_fields)
     app.connect("html-page-context", add_preview)
     app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
