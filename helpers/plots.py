@@ -6,7 +6,7 @@ figure. Nothing is returned: IPython would show the figure a second time. Import
 
 import matplotlib.pyplot as plt
 import torch
-from matplotlib.ticker import LogLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
 # Okabe and Ito's colours, in an order whose neighbours differ in brightness too.
 BLUE, ORANGE, GREEN, PINK, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
@@ -144,6 +144,7 @@ def runs(logs):
             values = [record[key] for record in records]
             axes.plot(images, values, color=colour, marker=marker, markersize=4, linestyle=dashes, label=name)
         axes.set(xlabel="images seen", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(4))  # six digits each: more of them would run into one another
     panels[0].set_ylim(0, None)
     panels[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     panels[1].legend(fontsize=9)

@@ -36,7 +36,7 @@ def _classifier(mixer, epochs, lr, batch_size=32, weight_decay=0.05, **arguments
 
 
 def _small(mixer, lr, d_model=32, **arguments):
-    """Two layers and some 17,400 parameters, whatever mixes; ``lr`` is the best of three: ``checkpoints/trials``."""
+    """Two layers and some 17,400 parameters, whatever mixes."""
     return _classifier(mixer, 1, lr, d_model=d_model, n_layer=2, **arguments)
 
 
