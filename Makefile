@@ -34,7 +34,7 @@ run: $(READY)  ## execute every notebook into build/notebooks, say what accuracy
 	@$(PY) site/build.py --notebooks $(OUTPUT)
 
 test: $(READY) $(COLAB_TRITON) $(COLAB_PACKAGES)  ## ruff, unit tests, then nbval over every notebook
-	@began=$$(date +%s); echo "Ruff, unit tests, then every notebook is executed and compared: some twenty minutes." && \
+	@began=$$(date +%s); echo "Ruff, unit tests, then every notebook is executed and compared: half an hour on two cores." && \
 	$(MAKE) --no-print-directory lint && \
 	$(PY) -m pytest && \
 	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout $(CELL_TIMEOUT) notebooks && \
