@@ -36,3 +36,26 @@ def test_the_published_classifier_is_small_and_loads():
     about = checkpoint.about("smnist", models.CHECKPOINTS)
     assert about["parameters"] <= 300_000 and about["arguments"]["mixer"] == "mamba"
     assert models.load_checkpoint("smnist").pooling in ("mean", "last")
+
+
+def test_every_mixer_had_the_same_trials_and_only_its_best_was_tested():
+    tried = {}
+    for path in TRIALS.glob("small-*-muon*.json"):
+        about = checkpoint.about(path.stem, TRIALS)
+        tried.setdefault(about["arguments"]["mixer"], []).append(about)
+    assert set(tried) == set(models.MIXERS)
+
+    def pair(settings):
+        return settings["muon"], settings["lr"]
+
+    same = {"seed": 0, "validation": 5_000, "constant": False, "clip": 1.0, "epochs": 1, "batch_size": 32}
+    for mixer, trials in tried.items():
+        preset = runs.RUNS[f"small-{mixer}"]
+        for about in trials:
+            assert about["arguments"] == preset["arguments"]
+            assert same.items() <= {"seed": about["seed"], **about["settings"]}.items()
+        assert {pair(about["settings"]) for about in trials} == {pair(about["settings"]) for about in tried["mamba"]}
+        best = max(trials, key=lambda about: about["validation_accuracy"])
+        tested = [about for about in trials if "test_accuracy" in about]
+        assert len(trials) == 4 and tested == ([] if mixer == "memoryless" else [best])
+        assert pair(best["settings"]) == pair(preset)
