@@ -157,7 +157,9 @@ def errors(curves):
         wrong = [1 - accuracy for accuracy in accuracies]
         axes.plot(images, wrong, color=colour, marker=marker, markersize=4, linestyle=dashes, label=name)
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        set_formatter(lambda share, _: f"{100 * share:g}%")  # 0.5 %, where PercentFormatter rounds to 0
     axes.set(xlabel="images seen", ylabel="wrong answers")
     axes.legend(fontsize=9)
 
