@@ -86,6 +86,8 @@ class Mamba(nn.Module):
         self.A_log._no_weight_decay = True
         self.D._no_weight_decay = True
         self.dt_proj.weight._no_muon = True  # measured: with Muon it learns worse than without
+        for parameter in (self.A_log, self.dt_proj.weight, self.dt_proj.bias, self.x_proj.weight):
+            parameter._ssm = True
 
     def __setstate__(self, state):
         super().__setstate__(state)

@@ -103,6 +103,7 @@ def _parser():
     other.add_argument("--epochs", type=float)
     other.add_argument("--lr", type=float)
     other.add_argument("--muon", type=float, metavar="LR", help="Muon's, for the matrices in the blocks (0: AdamW's)")
+    other.add_argument("--ssm-lr", type=float, metavar="LR", help="of the step size, A, B and C (0: the same as --lr)")
     other.add_argument("--batch-size", type=int)
     other.add_argument("--weight-decay", type=float)
     option = {"action": "append", "type": _pair, "default": [], "metavar": "ARGUMENT=VALUE"}
@@ -123,7 +124,7 @@ def _pair(text):
 def _asked(options) -> dict:
     """The training that was asked for: what the name stands for, and what the options change of it."""
     run = {"validation": 5_000, "constant": False, "clip": 1.0, **RUNS[options.name]}
-    for name in ("epochs", "lr", "muon", "batch_size", "weight_decay"):
+    for name in ("epochs", "lr", "muon", "ssm_lr", "batch_size", "weight_decay"):
         if getattr(options, name) is not None:
             run[name] = getattr(options, name)
     run["arguments"] = run["arguments"] | dict(options.set)
@@ -201,6 +202,7 @@ def _train(options, run, folder, stop, arguments):
         round(run["epochs"] * epoch),
         lr=run["lr"],
         muon=run.get("muon", 0.0),
+        ssm_lr=run.get("ssm_lr", 0.0),
         weight_decay=run["weight_decay"],
         constant=run["constant"],
         clip=run["clip"],

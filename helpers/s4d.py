@@ -44,8 +44,17 @@ class S4D(nn.Module):
         self.C = nn.Parameter(torch.randn(d_model, half, 2) / math.sqrt(2))  # real and imaginary part, variance 1
         self.D = nn.Parameter(torch.randn(d_model))
         self.out_proj = nn.Linear(d_model, 2 * d_model)
+        self._mark()
+
+    def _mark(self):
         for parameter in (self.log_dt, self.log_A_real, self.A_imag, self.D):
             parameter._no_weight_decay = True
+        for parameter in (self.log_dt, self.log_A_real, self.A_imag, self.C):
+            parameter._ssm = True
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._mark()  # a copy of a parameter has lost it
 
     def discretise(self):
         """Zero-order hold, with B = 1. Return ``dt * A`` and ``B_bar``, both complex ``(d_model, d_state / 2)``.

@@ -55,30 +55,41 @@ def rate(step: int, steps: int, lr: float, warmup: float = 0.1) -> float:
     return lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
 
 
-def optimisers(model, weight_decay: float, muon: bool) -> list[torch.optim.Optimizer]:
+def optimisers(
+    model, lr: float, *, muon: float = 0.0, ssm_lr: float = 0.0, weight_decay: float = 0.0
+) -> list[torch.optim.Optimizer]:
     """AdamW for all, or for all but the matrices in the model's ``blocks``, which are then Muon's.
+
+    Each group of parameters notes its ``highest`` learning rate: ``lr``, ``muon``, or ``ssm_lr`` for what carries our
+    mark ``_ssm``: all that decides what a state keeps, takes in and shows. A small change there is felt over hundreds
+    of positions; S5 was trained like that, too (Smith, Warrington and Linderman, arXiv 2208.04933).
 
     Only weights are decayed: not biases, gains, or what carries upstream's mark ``_no_weight_decay``.
 
     Muon takes the mean of a matrix's past gradients and makes all of its singular values about equal: a step that is as
     long in the directions that are rarely asked for as in the others (Jordan and others, 2024,
     https://kellerjordan.github.io/posts/muon). It is not for what is no matrix, nor for the first and the last layer,
-    nor for what carries our mark ``_no_muon``.
+    nor for what carries our mark ``_no_muon``, or has a rate of its own.
     """
     inner = {p for block in getattr(model, "blocks", ()) for p in block.parameters()} if muon else set()
-    matrices, decayed, kept = [], [], []
+    matrices, others = [], {}
     for parameter in model.parameters():
         if not parameter.requires_grad:
             continue
-        if parameter.dim() < 2 or getattr(parameter, "_no_weight_decay", False):
-            kept.append(parameter)
-        elif parameter in inner and parameter.dim() == 2 and not getattr(parameter, "_no_muon", False):
+        weight = parameter.dim() >= 2 and not getattr(parameter, "_no_weight_decay", False)
+        own = bool(ssm_lr) and getattr(parameter, "_ssm", False)
+        suits = weight and parameter.dim() == 2 and not own and not getattr(parameter, "_no_muon", False)
+        if suits and parameter in inner:
             matrices.append(parameter)
         else:
-            decayed.append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    adamw = torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
-    return [adamw, torch.optim.Muon(matrices, weight_decay=weight_decay)] if matrices else [adamw]
+            others.setdefault((ssm_lr if own else lr, weight_decay if weight else 0.0), []).append(parameter)
+    adamw = torch.optim.AdamW(
+        [{"params": group, "highest": highest, "weight_decay": decay} for (highest, decay), group in others.items()],
+        fused=True,
+    )
+    if not matrices:
+        return [adamw]
+    return [adamw, torch.optim.Muon([{"params": matrices, "highest": muon}], weight_decay=weight_decay)]
 
 
 def fit(
@@ -88,6 +99,7 @@ def fit(
     *,
     lr: float,
     muon: float = 0.0,
+    ssm_lr: float = 0.0,
     weight_decay: float = 0.0,
     constant: bool = False,
     clip: float = 1.0,
@@ -110,6 +122,7 @@ def fit(
         steps: number of updates, at least 1.
         lr: the highest learning rate.
         muon: the highest learning rate of Muon, which then sees to the matrices in the model's ``blocks``. 0: AdamW's.
+        ssm_lr: the highest learning rate of what the state space models in it are made of. 0: the same as the others'.
         weight_decay: of weights; see :func:`optimisers`.
         constant: keep the learning rate at ``lr``.
         clip: the largest norm of the gradient; what is longer is shortened to it. 0: as it comes.
@@ -142,7 +155,7 @@ def fit(
         )
     every = every or max(1, steps // 50)
     fabric = fabric or Fabric(accelerator="cuda" if torch.cuda.is_available() else "cpu", devices=1)
-    optimizers = optimisers(model, weight_decay, muon > 0)
+    optimizers = optimisers(model, lr, muon=muon, ssm_lr=ssm_lr, weight_decay=weight_decay)
     net, *fabric_optimizers = fabric.setup(model, *optimizers)
     keeper = Keeper(folder, model, optimizers, settings or {}, writes=fabric.global_rank == 0)
     state, records = keeper.resume()
@@ -156,9 +169,8 @@ def fit(
         while step < steps:
             pixels, labels = (tensor.to(fabric.device) for tensor in next(batches))
             lr_now = lr if constant else rate(step, steps, lr)
-            for optimizer, highest in zip(optimizers, (lr, muon), strict=False):
-                for group in optimizer.param_groups:
-                    group["lr"] = highest / lr * lr_now
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+                group["lr"] = group["highest"] / lr * lr_now
             torch.manual_seed((seed * 2**20 + step) * fabric.world_size + fabric.global_rank)
             logits = net(pixels)
             loss = F.cross_entropy(logits, labels, reduction="sum")

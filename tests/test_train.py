@@ -1,5 +1,7 @@
 """The models, the loop that fits them, and the figures."""
 
+import copy
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -100,13 +102,34 @@ def test_muon_gets_the_matrices_inside_of_the_blocks():
     model = models.PixelClassifier(d_model=4, n_layer=2, d_state=2)
     names = {id(p): name for name, p in model.named_parameters()}
     adam, muon = (
-        {names[id(p)] for g in o.param_groups for p in g["params"]} for o in train.optimisers(model, 0.1, True)
+        {names[id(p)] for g in o.param_groups for p in g["params"]} for o in train.optimisers(model, 1e-3, muon=0.1)
     )
     parts = ("in_proj", "x_proj", "out_proj")
     assert (
         muon == {f"blocks.{i}.{part}.weight" for i in (0, 1) for part in parts} and adam == set(names.values()) - muon
     )
-    assert len(train.optimisers(model, 0.1, False)) == len(train.optimisers(models.LinearClassifier(), 0.1, True)) == 1
+    assert len(train.optimisers(model, 1e-3)) == len(train.optimisers(models.LinearClassifier(), 1e-3, muon=0.1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("mixer", "parts"),
+    [("mamba", "A_log dt_proj.weight dt_proj.bias x_proj.weight"), ("s4d", "log_dt log_A_real A_imag C")],
+)
+@pytest.mark.parametrize("muon", [0.0, 0.02])
+def test_a_state_space_model_has_a_rate_of_its_own(mixer, parts, muon):
+    model = copy.deepcopy(models.PixelClassifier(mixer, d_model=4, n_layer=2, d_state=2))
+    rates = {}
+    for optimizer in train.optimisers(model, 5e-3, muon=muon, ssm_lr=1e-3):
+        for group in optimizer.param_groups:
+            rates |= dict.fromkeys(group["params"], group["highest"])
+    slow = {name for name, p in model.named_parameters() if rates[p] == 1e-3}
+    assert slow == {f"blocks.{i}.{part}" for i in (0, 1) for part in parts.split()}
+    assert set(rates.values()) == {5e-3, 1e-3, *([muon] if muon else [])}
+    before = [p.clone() for p in model.parameters()]
+    train.fit(model, loader(n=8), 1, lr=5e-3, muon=muon, ssm_lr=1e-12)
+    after = zip(model.named_parameters(), before, strict=True)
+    still = {name for (name, p), b in after if torch.allclose(p, b, rtol=0, atol=1e-9)}
+    assert slow <= still < {name for name, _ in model.named_parameters()}
 
 
 def test_rates_of_both_optimisers_rise_and_fall_together():
