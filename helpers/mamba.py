@@ -20,6 +20,7 @@ class State(NamedTuple):
 
     window: torch.Tensor  # (batch, d_inner, d_conv - 1), the last inputs of the convolution
     h: torch.Tensor  # (batch, d_inner, d_state), the state of the scan
+    position: int = 0  # how many positions it has read
 
 
 class Mamba(nn.Module):
@@ -59,6 +60,7 @@ class Mamba(nn.Module):
         super().__init__()
         d_inner = int(expand * d_model)
         self.dt_rank = math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
+        self.d_state = d_state
         # In upstream's order, so that one seed gives both the same weights.
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=bias)
         self.conv1d = nn.Conv1d(d_inner, d_inner, d_conv, groups=d_inner, padding=d_conv - 1, bias=conv_bias)
@@ -95,9 +97,9 @@ class Mamba(nn.Module):
 
     def initial_state(self, batch: int) -> State:
         """The state before anything was read: zeros."""
-        d_inner, d_state = self.A_log.shape
-        window = self.A_log.new_zeros(batch, d_inner, self.conv1d.kernel_size[0] - 1)
-        return State(window, self.A_log.new_zeros(batch, d_inner, d_state))
+        d_inner = len(self.D)
+        window = self.D.new_zeros(batch, d_inner, self.conv1d.kernel_size[0] - 1)
+        return State(window, self.D.new_zeros(batch, d_inner, self.d_state))
 
     def forward(self, x, state=None, return_state=False):
         """Read a sequence; position t of the result depends on positions 0 to t, and on the state before them.
@@ -113,10 +115,10 @@ class Mamba(nn.Module):
         self._check(x, 3)
         if state is None and return_state:
             state = self.initial_state(len(x))
-        window, h = state or (None, None)
+        window, h, position = state or (None, None, 0)
         x, z = self._project(x)
         u = conv_silu(x.mT, self.conv1d.weight.squeeze(1), self.conv1d.bias, window)  # (batch, d_inner, length)
-        dt, B, C = self._select(u.mT)
+        dt, B, C = self._select(u.mT, position)
         y = selective_scan(
             u,
             (dt @ self.dt_proj.weight.T).mT,
@@ -134,7 +136,7 @@ class Mamba(nn.Module):
             return self.out_proj(y.mT)
         y, h = y
         window = torch.cat([window, x.mT.to(window.dtype)], -1)[..., x.shape[1] :]
-        return self.out_proj(y.mT), State(window, h)
+        return self.out_proj(y.mT), State(window, h, position + x.shape[1])
 
     def step(self, x, state: State):
         """Read one position, ``(batch, d_model)``: returns ``(y, state)``, y in the shape of x.
@@ -142,16 +144,16 @@ class Mamba(nn.Module):
         The same as ``forward`` over a sequence of length 1, as one would write it down: nothing here is fused.
         """
         self._check(x, 2)
-        window, h = state
+        window, h, position = state
         x, z = self._project(x)  # (batch, d_inner)
         window = torch.cat([window, x.to(window.dtype).unsqueeze(-1)], -1)  # (batch, d_inner, d_conv)
         u = (window * self.conv1d.weight.squeeze(1)).sum(-1)
         u = F.silu(u if self.conv1d.bias is None else u + self.conv1d.bias).to(x.dtype)
-        dt, B, C = self._select(u)
+        dt, B, C = self._select(u, position)
         delta = F.softplus(_precise(dt @ self.dt_proj.weight.T) + _precise(self.dt_proj.bias)).unsqueeze(-1)
         h = torch.exp(delta * self._A()) * h + delta * u.unsqueeze(-1) * B.unsqueeze(1)  # (batch, d_inner, d_state)
         y = (h * C.unsqueeze(1)).sum(-1) + _precise(self.D) * u
-        return self.out_proj((y * F.silu(_precise(z))).to(x.dtype)), State(window[..., 1:], h)
+        return self.out_proj((y * F.silu(_precise(z))).to(x.dtype)), State(window[..., 1:], h, position + 1)
 
     def _A(self):
         return -torch.exp(_precise(self.A_log))
@@ -164,16 +166,61 @@ class Mamba(nn.Module):
         biases = (None, None) if self.in_proj.bias is None else self.in_proj.bias.chunk(2)
         return (F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
-    def _select(self, u):
-        """The step size before its last map, B and C, all of them made from the input: the selection."""
-        d_state = self.A_log.shape[1]
-        return self.x_proj(u).split([self.dt_rank, d_state, d_state], dim=-1)
+    def _select(self, u, position):
+        """The step size before its last map, B and C, all of them made from the input: the selection.
+
+        ``position`` is that of the first input. Here it does not matter.
+        """
+        return self.x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
 
     def _check(self, x, dims):
         d_model = self.in_proj.in_features
         if x.dim() != dims or x.shape[-1] != d_model:
             expected = "(batch, length, d_model)" if dims == 3 else "(batch, d_model)"
             raise ValueError(f"x must be {expected} with d_model = {d_model}, got {tuple(x.shape)}")
+
+
+class RotaryMamba(Mamba):
+    """A Mamba block with rotary position embedding on B and C.
+
+    What Transformers do to keys and queries (Su and others, "RoFormer", arXiv 2104.09864, section 3.2) is done here to
+    what plays their part: the numbers of B, and of C, form pairs, and each pair is turned by an angle that grows
+    with the position, by a fixed amount of its own. In all else it is a :class:`Mamba`, parameters and scan included.
+
+    What is written and read off at the same position is turned alike, and nothing has changed. So a place is only known
+    through what the state has kept from earlier places: without memory it is not known at all. Mamba-3 turns B and C,
+    too (Lahoti and others, arXiv 2603.15569), by angles that depend on the input, and with one decay for a pair.
+
+    Args:
+        d_model: width of the sequence that comes in and goes out.
+        d_state: numbers that each channel remembers, even. Number n and number ``n + d_state / 2`` are a pair.
+        periods: positions in which the fastest and the slowest pair turn once; the others lie between, geometrically.
+        **options: of :class:`Mamba`.
+    """
+
+    def __init__(self, d_model, d_state=16, periods=(4, 784), **options):
+        if d_state < 2 or d_state % 2:
+            raise ValueError(f"d_state must be even and at least 2, got {d_state}")
+        super().__init__(d_model, d_state, **options)
+        pairs = d_state // 2
+        with torch.no_grad():
+            self.A_log.copy_(self.A_log[:, :pairs].repeat(1, 2))  # both numbers of a pair start with the same decay
+        fastest, slowest = periods
+        angles = 2 * math.pi / torch.logspace(math.log10(fastest), math.log10(slowest), pairs)
+        self.register_buffer("angles", angles, persistent=False)
+
+    def _select(self, u, position):
+        dt, B, C = super()._select(u, position)
+        if u.dim() == 3:
+            position = position + torch.arange(u.shape[1], device=u.device)[:, None]
+        angles = position * self.angles  # (length, d_state / 2), or (d_state / 2,) of a single position
+        cos, sin = angles.cos().to(B.dtype), angles.sin().to(B.dtype)
+
+        def turn(pairs):
+            a, b = pairs.chunk(2, -1)
+            return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+        return dt, turn(B), turn(C)
 
 
 def _precise(x):

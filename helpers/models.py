@@ -1,8 +1,8 @@
 """Classifiers of sequences: ``(batch, length, channels)`` in, ``(batch, classes)`` logits out.
 
-``PixelClassifier`` is one classifier around an exchangeable mixer: Mamba, its ancestor S4D, an LSTM, or a Transformer's
-attention. What mixes positions is all that differs between them. The rest of the file are yardsticks that see the whole
-digit at once, and :func:`load_checkpoint`.
+``PixelClassifier`` is one classifier around an exchangeable mixer: Mamba, plain or with rotary position embedding, its
+ancestor S4D, an LSTM, or a Transformer's attention. What mixes positions is all that differs between them. The rest of
+the file are yardsticks that see the whole digit at once, and :func:`load_checkpoint`.
 """
 
 import math
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers import checkpoint
-from helpers.mamba import Mamba
+from helpers.mamba import Mamba, RotaryMamba
 from helpers.s4d import S4D
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
@@ -76,6 +76,7 @@ class FeedForward(nn.Sequential):
 # What stands behind a norm and beside a residual connection, layer by layer.
 MIXERS = {
     "mamba": (Mamba,),
+    "rotary": (RotaryMamba,),
     "memoryless": (Memoryless,),
     "s4d": (S4D,),
     "lstm": (LSTM,),

@@ -59,6 +59,7 @@ RUNS = {
     "smnist": _classifier("mamba", 16, 5e-3, d_model=64, n_layer=3, d_state=8, dropout=0.1),
     "psmnist": _classifier("mamba", 16, 5e-3, d_model=64, n_layer=3, d_state=8, dropout=0.1, permutation=PERMUTATION),
     "small-mamba": _small("mamba", 0.02, 3e-3, d_state=8),
+    "small-rotary": _small("rotary", 0.02, 3e-3, d_state=8),
     "small-memoryless": _small("memoryless", 0.02, 3e-3, d_state=8),
     "small-s4d": _small("s4d", 0.02, 3e-3, d_model=40, d_state=64),
     "small-lstm": _small("lstm", 0.0, 1e-2),

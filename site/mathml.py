@@ -21,7 +21,7 @@ def mathml(tex: str, display: str) -> str:
     found = re.sub(r'<mover>(<mi>\w</mi>)<mo stretchy="true">&#x000AF;', r'<mover accent="true">\1<mo>&#x000AF;', found)
     # Names of functions keep their distance from what they are applied to, unless it is in parentheses.
     found = re.sub(
-        r"<mi>(log|ln|exp)</mi>(?!<mo[^>]*>&#x00028;)", r'<mo lspace="0.17em" rspace="0.17em">\1</mo>', found
+        r"<mi>(log|ln|exp|cos|sin)</mi>(?!<mo[^>]*>&#x00028;)", r'<mo lspace="0.17em" rspace="0.17em">\1</mo>', found
     )
     return found.replace(r"\_", "_")
 

@@ -24,7 +24,7 @@ def read(model, pixels):
         before, _ = block._project(norm(x))
         taps = block.conv1d
         u = F.silu(F.conv1d(F.pad(before.mT, (taps.kernel_size[0] - 1, 0)), taps.weight, taps.bias, groups=taps.groups))
-        dt, _, _ = block._select(u.mT)
+        dt, _, _ = block._select(u.mT, 0)
         steps.append(F.softplus(block.dt_proj(dt)).mean(-1))
         x = x + block(norm(x))
     x = model.norm(x)

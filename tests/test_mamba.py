@@ -1,12 +1,13 @@
 """The Mamba block by itself; against upstream's it is held in ``upstream.py``, which ``test_official.py`` runs."""
 
 import copy
+import math
 
 import pytest
 import torch
 from test_scan import error
 
-from helpers.mamba import Mamba
+from helpers.mamba import Mamba, RotaryMamba
 from helpers.scan import backends
 
 OPTIONS = [
@@ -138,6 +139,66 @@ def test_under_compile():
     assert error(y, expected) < 1e-6
     for found, exact in zip(gradients(y, block), gradients(expected, block), strict=True):
         assert error(found, exact) < 1e-5
+
+
+def rotary(dtype=torch.float64, **options):
+    torch.manual_seed(0)
+    block = RotaryMamba(16, d_state=6, periods=(5, 40), **options).to(dtype)
+    return block, torch.randn(2, 23, 16, dtype=dtype, requires_grad=True)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 22])
+def test_rotary_in_parallel_equals_step_by_step_and_both_together(cut):
+    block, x = rotary()
+    y, end = block(x, return_state=True)
+    expected = gradients(y, block)
+
+    def at_once(block, x, state):
+        return block(x, state, return_state=True)
+
+    for first, then in ((0, stepped), (cut, stepped), (cut, at_once)):
+        start, state = at_once(block, x[:, :first], None) if first else (x[:, :0], block.initial_state(2))
+        rest, state = then(block, x[:, first:], state)
+        found = torch.cat([start, rest], 1)
+        assert error(found, y) < 1e-14
+        assert all(error(*pair) < 1e-13 for pair in zip(gradients(found, block), expected, strict=True))
+        assert error(state.h, end.h) < 1e-14 and state.position == end.position == 23
+
+
+def test_rotary_is_a_mamba_with_b_and_c_turned():
+    block, x = rotary()
+    plain = Mamba(16, d_state=6).double()
+    plain.load_state_dict(block.state_dict())
+    u = torch.randn(2, 23, 32, dtype=torch.float64)
+    periods = torch.logspace(math.log10(5), math.log10(40), 3, dtype=torch.float64)
+    phases = torch.exp(2j * math.pi * (7 + torch.arange(23)[:, None]) / periods)  # (length, d_state / 2)
+    (dt, *turned), (dt_plain, *expected) = block._select(u, 7), plain._select(u, 7)
+    assert torch.equal(dt, dt_plain)
+    for found, exact in zip(turned, expected, strict=True):
+        found, exact = (torch.complex(*pairs.chunk(2, -1)) for pairs in (found, exact))
+        assert error(torch.view_as_real(found), torch.view_as_real(exact * phases)) < 1e-5  # float32's angles
+    assert error(block(x), plain(x)) > 1e-3
+    block.angles.zero_()
+    assert torch.equal(block(x), plain(x))
+
+
+def test_rotary_knows_no_place_without_memory_and_knows_it_with():
+    block, x = rotary()
+    twice = torch.cat([x[:, :8], x[:, :8]], 1).detach()
+    y = block(twice)
+    assert error(y[:, 3:8], y[:, 11:16]) > 1e-4
+    block.A_log.data.fill_(30.0)
+    y = block(twice)
+    assert error(y[:, 3:8], y[:, 11:16]) < 1e-14
+
+
+def test_rotary_has_the_parameters_of_mamba_and_a_decay_for_each_pair():
+    block, _ = rotary()
+    Mamba(16, d_state=6).load_state_dict(block.state_dict())
+    assert torch.equal(block.A_log[:, :3], block.A_log[:, 3:])
+    assert torch.equal(copy.deepcopy(block).angles, block.angles)
+    with pytest.raises(ValueError, match="d_state must be even and at least 2, got 5"):
+        RotaryMamba(16, d_state=5)
 
 
 def test_copies_and_checkpoints(tmp_path):
