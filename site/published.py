@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from helpers import checkpoint, mnist, models
-from helpers.mamba import RotaryMamba
 
 NAME = "smnist"
 DIGITS = 100  # the first test digits, none of them chosen
@@ -21,19 +20,18 @@ def write(folder: Path) -> None:
     block = model.blocks[0]
     sizes = {
         "mixer": about["arguments"].get("mixer", "mamba"),
-        "angles": block.angles.tolist() if isinstance(block, RotaryMamba) else [],
         "layers": len(model.blocks),
         "pooling": model.pooling,
         "d_model": model.embedding.out_features,
         "d_inner": block.A_log.shape[0],
-        "d_state": block.d_state,
+        "d_state": block.A_log.shape[1],
         "d_conv": block.conv1d.kernel_size[0],
         "dt_rank": block.dt_rank,
         "length": model.shape[0],
         "mean": mnist.MEAN,
         "std": mnist.STD,
     }
-    if sizes["mixer"] not in ("mamba", "rotary") or model.shape[1] != 1:
+    if sizes["mixer"] != "mamba" or model.shape[1] != 1:
         raise ValueError(f"the drawing page reads one channel with Mamba blocks, and {NAME} does not")
     tensors, parts, place = {}, [], 0
     for name, tensor in model.state_dict().items():

@@ -101,7 +101,7 @@ def test_attention_equals_its_formula():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"mixer": "rnn"}, "mixer must be one of mamba, memoryless, s4d, lstm, attention, got 'rnn'"),
+    [({"mixer": "rnn"}, "mixer must be one of mamba, rotary, memoryless, s4d, lstm, attention, got 'rnn'"),
      ({"pooling": "max"}, "pooling must be 'mean' or 'last', got 'max'")],
 )  # fmt: skip
 def test_what_is_wrong_is_named(arguments, message):

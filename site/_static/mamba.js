@@ -75,7 +75,7 @@ class PixelClassifier {
 
   /* One layer: adds to x what the block makes of it, and returns the average step size. */
   mix(block, x) {
-    const { d_inner, d_state, d_conv, dt_rank, angles } = this.sizes;
+    const { d_inner, d_state, d_conv, dt_rank } = this.sizes;
     const both = linear(norm(x, ...block.norm), ...block.in_proj);
     const [taps, offset] = block.conv;
     const u = new Float64Array(d_inner);
@@ -91,9 +91,6 @@ class PixelClassifier {
     const delta = linear(selected.subarray(0, dt_rank), ...block.dt_proj).map(softplus);
     const B = dt_rank;
     const C = dt_rank + d_state;
-    angles.forEach((angle, n) => {
-      for (const at of [B + n, C + n]) turn(selected, at, at + d_state / 2, angle * this.read);
-    });
     const y = new Float64Array(d_inner);
     for (let c = 0; c < d_inner; c++) {
       let sum = block.D[c] * u[c];
@@ -123,13 +120,6 @@ function norm(x, weight, bias) {
   const mean = x.reduce((sum, value) => sum + value, 0) / x.length;
   const variance = x.reduce((sum, value) => sum + (value - mean) ** 2, 0) / x.length;
   return x.map((value, i) => ((value - mean) / Math.sqrt(variance + 1e-5)) * weight[i] + bias[i]);
-}
-
-/* Turn the pair of numbers at two places of an array by an angle. */
-function turn(numbers, first, second, angle) {
-  const [a, b] = [numbers[first], numbers[second]];
-  numbers[first] = a * Math.cos(angle) - b * Math.sin(angle);
-  numbers[second] = a * Math.sin(angle) + b * Math.cos(angle);
 }
 
 function silu(x) {
