@@ -174,7 +174,7 @@ def test_command_says_what_is_wrong(tmp_path, capsys):
     assert runs.main([*QUICK, "--output", str(tmp_path / "file")]) == 1
     assert "cannot be used as a folder" in capsys.readouterr().err
     assert runs.main(["smnist", "--set", "mixer=rnn", "--devices", "1", "--output", str(tmp_path / "a")]) == 1
-    assert "mixer must be one of mamba, memoryless, s4d, lstm, attention, got 'rnn'" in capsys.readouterr().err
+    assert "mixer must be one of mamba, rotary, memoryless, s4d, lstm, attention, got 'rnn'" in capsys.readouterr().err
     assert (
         train_once(tmp_path, "d_modle=32") == 1 and "unexpected keyword argument 'd_modle'" in capsys.readouterr().err
     )
