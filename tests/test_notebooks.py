@@ -160,7 +160,7 @@ def test_step_written_out_equals_the_helper(options):
     for x_t in x.unbind(1):
         y, state = block.step(x_t, state)
         y_by_hand, state_by_hand = page["one_step"](block, x_t, state_by_hand)
-        for theirs, ours in zip((y_by_hand, *state_by_hand), (y, *state), strict=True):
+        for theirs, ours in zip((y_by_hand, *state_by_hand[:2]), (y, *state[:2]), strict=True):
             assert theirs.shape == ours.shape and close(theirs, ours, 1e-6)
     with torch.no_grad():
         ys, _ = page["in_steps"](block.step, x, block.initial_state(2))
