@@ -60,7 +60,6 @@ class Mamba(nn.Module):
         super().__init__()
         d_inner = int(expand * d_model)
         self.dt_rank = math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
-        self.d_state = d_state
         # In upstream's order, so that one seed gives both the same weights.
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=bias)
         self.conv1d = nn.Conv1d(d_inner, d_inner, d_conv, groups=d_inner, padding=d_conv - 1, bias=conv_bias)
@@ -97,9 +96,9 @@ class Mamba(nn.Module):
 
     def initial_state(self, batch: int) -> State:
         """The state before anything was read: zeros."""
-        d_inner = len(self.D)
-        window = self.D.new_zeros(batch, d_inner, self.conv1d.kernel_size[0] - 1)
-        return State(window, self.D.new_zeros(batch, d_inner, self.d_state))
+        d_inner, d_state = self.A_log.shape
+        window = self.A_log.new_zeros(batch, d_inner, self.conv1d.kernel_size[0] - 1)
+        return State(window, self.A_log.new_zeros(batch, d_inner, d_state))
 
     def forward(self, x, state=None, return_state=False):
         """Read a sequence; position t of the result depends on positions 0 to t, and on the state before them.
@@ -171,7 +170,8 @@ class Mamba(nn.Module):
 
         ``position`` is that of the first input. Here it does not matter.
         """
-        return self.x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        d_state = self.A_log.shape[1]
+        return self.x_proj(u).split([self.dt_rank, d_state, d_state], dim=-1)
 
     def _check(self, x, dims):
         d_model = self.in_proj.in_features

@@ -241,7 +241,7 @@ def build(model: str, arguments: dict) -> nn.Module:
 
 
 def load_checkpoint(name: str, folder=CHECKPOINTS) -> nn.Module:
-    """The published classifier ``name``, in evaluation mode, on the CPU: ``"smnist"`` or ``"psmnist"``.
+    """The published classifier ``name``, in evaluation mode, on the CPU, such as ``"smnist"``.
 
     Reads ``<name>.json`` (what was built, and how it was trained) and ``<name>.safetensors`` (the weights).
 

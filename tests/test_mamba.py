@@ -141,10 +141,10 @@ def test_under_compile():
         assert error(found, exact) < 1e-5
 
 
-def rotary(dtype=torch.float64, **options):
+def rotary():
     torch.manual_seed(0)
-    block = RotaryMamba(16, d_state=6, periods=(5, 40), **options).to(dtype)
-    return block, torch.randn(2, 23, 16, dtype=dtype, requires_grad=True)
+    block = RotaryMamba(16, d_state=6, periods=(5, 40)).double()
+    return block, torch.randn(2, 23, 16, dtype=torch.float64, requires_grad=True)
 
 
 @pytest.mark.parametrize("cut", [1, 7, 22])
@@ -182,14 +182,22 @@ def test_rotary_is_a_mamba_with_b_and_c_turned():
     assert torch.equal(block(x), plain(x))
 
 
-def test_rotary_knows_no_place_without_memory_and_knows_it_with():
+def test_rotary_knows_distances_then_places_and_neither_without_memory():
     block, x = rotary()
-    twice = torch.cat([x[:, :8], x[:, :8]], 1).detach()
-    y = block(twice)
-    assert error(y[:, 3:8], y[:, 11:16]) > 1e-4
-    block.A_log.data.fill_(30.0)
-    y = block(twice)
-    assert error(y[:, 3:8], y[:, 11:16]) < 1e-14
+    block.x_proj.weight.data *= 10  # as it is drawn, little comes out of the state
+    start = block.initial_state(2)
+
+    def difference():
+        return error(block(x, start._replace(position=301)), block(x, start))
+
+    relative = difference()
+    with torch.no_grad():
+        block.A_log[:, 0] += 1
+    absolute = difference()
+    assert relative < 1e-12 < 1e-2 < absolute
+    with torch.no_grad():
+        block.A_log.fill_(30.0)
+    assert difference() < 1e-14
 
 
 def test_rotary_has_the_parameters_of_mamba_and_a_decay_for_each_pair():
