@@ -42,6 +42,9 @@ class Mamba(nn.Module):
         conv_bias, bias: biases of the convolution, and of the two outer projections.
     """
 
+    # What the state space model is made of; it can have a learning rate of its own.
+    _SSM = ("A_log", "x_proj.weight", "dt_proj.weight", "dt_proj.bias")
+
     def __init__(
         self,
         d_model,
@@ -87,8 +90,9 @@ class Mamba(nn.Module):
         self.A_log._no_weight_decay = True
         self.D._no_weight_decay = True
         self.dt_proj.weight._no_muon = True  # measured: with Muon it learns worse than without
-        for parameter in (self.A_log, self.dt_proj.weight, self.dt_proj.bias, self.x_proj.weight):
-            parameter._ssm = True
+        for name, parameter in self.named_parameters():
+            if name in self._SSM:
+                parameter._ssm = True
 
     def __setstate__(self, state):
         super().__setstate__(state)
@@ -181,15 +185,17 @@ class Mamba(nn.Module):
 
 
 class RotaryMamba(Mamba):
-    """A Mamba block with rotary position embedding on B and C.
+    """A Mamba block with rotary position embedding on B and C, and with a bias for each of them.
 
     What Transformers do to keys and queries (Su and others, "RoFormer", arXiv 2104.09864, section 3.2) is done here to
     what plays their part: the numbers of B, and of C, form pairs, and each pair is turned by an angle that grows
-    with the position, by a fixed amount of its own. In all else it is a :class:`Mamba`, parameters and scan included.
+    with the position, by a fixed amount of its own. Before that a learned bias is added to them, ones at first: a part
+    of what is written and read does not depend on the input, as in S4D. Scan and all other parameters are Mamba's.
 
     What is written and read off at the same position is turned alike, and nothing has changed. So a place is only known
-    through what the state has kept from earlier places: without memory it is not known at all. Mamba-3 turns B and C,
-    too (Lahoti and others, arXiv 2603.15569), by angles that depend on the input, and with one decay for a pair.
+    through what the state has kept from earlier places: without memory it is not known at all. Mamba-3 (Lahoti and
+    others, arXiv 2603.15569) has such biases, too, and turns B and C by angles that depend on the input, with one decay
+    for a pair.
 
     Args:
         d_model: width of the sequence that comes in and goes out.
@@ -197,6 +203,8 @@ class RotaryMamba(Mamba):
         periods: positions in which the fastest and the slowest pair turn once; the others lie between, geometrically.
         **options: of :class:`Mamba`.
     """
+
+    _SSM = (*Mamba._SSM, "B_bias", "C_bias")
 
     def __init__(self, d_model, d_state=16, periods=(4, 784), **options):
         if d_state < 2 or d_state % 2:
@@ -208,9 +216,13 @@ class RotaryMamba(Mamba):
         fastest, slowest = periods
         angles = 2 * math.pi / torch.logspace(math.log10(fastest), math.log10(slowest), pairs)
         self.register_buffer("angles", angles, persistent=False)
+        self.B_bias = nn.Parameter(torch.ones(d_state))
+        self.C_bias = nn.Parameter(torch.ones(d_state))
+        self._mark()
 
     def _select(self, u, position):
         dt, B, C = super()._select(u, position)
+        B, C = B + self.B_bias.to(B.dtype), C + self.C_bias.to(C.dtype)
         if u.dim() == 3:
             position = position + torch.arange(u.shape[1], device=u.device)[:, None]
         angles = position * self.angles  # (length, d_state / 2), or (d_state / 2,) of a single position

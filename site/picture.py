@@ -27,6 +27,8 @@ def read(model, pixels):
         dt, _, _ = block._select(u.mT, 0)
         steps.append(F.softplus(block.dt_proj(dt)).mean(-1))
         x = x + block(norm(x))
+    if model.pooling == "sum":
+        x = x.cumsum(1)
     x = model.norm(x)
     if model.pooling == "mean":
         x = x.cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None]

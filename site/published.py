@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import checkpoint, mnist, models
+from helpers.mamba import RotaryMamba
 
 NAME = "smnist"
 DIGITS = 100  # the first test digits, none of them chosen
@@ -27,11 +28,12 @@ def write(folder: Path) -> None:
         "d_state": block.A_log.shape[1],
         "d_conv": block.conv1d.kernel_size[0],
         "dt_rank": block.dt_rank,
+        "angles": block.angles.tolist() if isinstance(block, RotaryMamba) else None,
         "length": model.shape[0],
         "mean": mnist.MEAN,
         "std": mnist.STD,
     }
-    if sizes["mixer"] != "mamba" or model.shape[1] != 1:
+    if sizes["mixer"] not in ("mamba", "rotary") or model.shape[1] != 1:
         raise ValueError(f"the drawing page reads one channel with Mamba blocks, and {NAME} does not")
     tensors, parts, place = {}, [], 0
     for name, tensor in model.state_dict().items():

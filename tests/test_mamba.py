@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from test_scan import error
+from torch import nn
 
 from helpers.mamba import Mamba, RotaryMamba
 from helpers.scan import backends
@@ -144,6 +145,8 @@ def test_under_compile():
 def rotary():
     torch.manual_seed(0)
     block = RotaryMamba(16, d_state=6, periods=(5, 40)).double()
+    for bias in (block.B_bias, block.C_bias):
+        nn.init.normal_(bias)
     return block, torch.randn(2, 23, 16, dtype=torch.float64, requires_grad=True)
 
 
@@ -165,20 +168,23 @@ def test_rotary_in_parallel_equals_step_by_step_and_both_together(cut):
         assert error(state.h, end.h) < 1e-14 and state.position == end.position == 23
 
 
-def test_rotary_is_a_mamba_with_b_and_c_turned():
+def test_rotary_is_a_mamba_with_b_and_c_shifted_and_turned():
     block, x = rotary()
     plain = Mamba(16, d_state=6).double()
-    plain.load_state_dict(block.state_dict())
+    state = block.state_dict()
+    biases = [state.pop("B_bias"), state.pop("C_bias")]
+    plain.load_state_dict(state)  # in all else the parameters are the same
     u = torch.randn(2, 23, 32, dtype=torch.float64)
     periods = torch.logspace(math.log10(5), math.log10(40), 3, dtype=torch.float64)
     phases = torch.exp(2j * math.pi * (7 + torch.arange(23)[:, None]) / periods)  # (length, d_state / 2)
     (dt, *turned), (dt_plain, *expected) = block._select(u, 7), plain._select(u, 7)
     assert torch.equal(dt, dt_plain)
-    for found, exact in zip(turned, expected, strict=True):
-        found, exact = (torch.complex(*pairs.chunk(2, -1)) for pairs in (found, exact))
+    for found, exact, bias in zip(turned, expected, biases, strict=True):
+        found, exact = (torch.complex(*pairs.chunk(2, -1)) for pairs in (found, exact + bias))
         assert error(torch.view_as_real(found), torch.view_as_real(exact * phases)) < 1e-5  # float32's angles
     assert error(block(x), plain(x)) > 1e-3
-    block.angles.zero_()
+    for tensor in (block.angles, *(bias.data for bias in (block.B_bias, block.C_bias))):
+        tensor.zero_()
     assert torch.equal(block(x), plain(x))
 
 
@@ -200,10 +206,10 @@ def test_rotary_knows_distances_then_places_and_neither_without_memory():
     assert difference() < 1e-14
 
 
-def test_rotary_has_the_parameters_of_mamba_and_a_decay_for_each_pair():
-    block, _ = rotary()
-    Mamba(16, d_state=6).load_state_dict(block.state_dict())
+def test_rotary_starts_with_a_decay_for_each_pair_and_biases_of_one():
+    block = RotaryMamba(16, d_state=6)
     assert torch.equal(block.A_log[:, :3], block.A_log[:, 3:])
+    assert (block.B_bias == 1).all() and (block.C_bias == 1).all()
     assert torch.equal(copy.deepcopy(block).angles, block.angles)
     with pytest.raises(ValueError, match="d_state must be even and at least 2, got 5"):
         RotaryMamba(16, d_state=5)

@@ -28,6 +28,7 @@ class PixelClassifier {
       in_proj: [of("in_proj.weight"), of("in_proj.bias")],
       conv: [of("conv1d.weight"), of("conv1d.bias")],
       x_proj: [of("x_proj.weight")],
+      biases: [of("B_bias"), of("C_bias")],
       dt_proj: [of("dt_proj.weight"), of("dt_proj.bias")],
       out_proj: [of("out_proj.weight"), of("out_proj.bias")],
       A: of("A_log").map((a) => -Math.exp(a)),
@@ -63,14 +64,26 @@ class PixelClassifier {
     for (let i = 0; i < d_model; i++) x[i] = weight[i] * input + bias[i];
     const deltas = this.blocks.map((block) => this.mix(block, x));
     this.read += 1;
-    const seen = norm(x, this.tensors["norm.weight"], this.tensors["norm.bias"]);
-    if (pooling === "mean") {
-      for (let i = 0; i < d_model; i++) {
-        this.sum[i] += seen[i];
-        seen[i] = this.sum[i] / this.read;
-      }
+    const normed = (values) => norm(values, this.tensors["norm.weight"], this.tensors["norm.bias"]);
+    let seen = pooling === "sum" ? x : normed(x); // "mean" averages what has been normed, "sum" norms what has been summed
+    if (pooling !== "last") {
+      for (let i = 0; i < d_model; i++) this.sum[i] += seen[i];
+      seen = pooling === "sum" ? normed(this.sum) : this.sum.map((value) => value / this.read);
     }
     return { logits: linear(seen, this.tensors["head.weight"], this.tensors["head.bias"]), deltas };
+  }
+
+  /* What the rotary blocks do to B, or C, which begins at `start`: add the bias, and turn each pair by its angle. */
+  turn(selected, start, bias) {
+    const half = this.sizes.d_state / 2;
+    for (let n = 0; n < half; n++) {
+      const a = selected[start + n] + bias[n];
+      const b = selected[start + half + n] + bias[half + n];
+      const cos = Math.cos(this.sizes.angles[n] * this.read);
+      const sin = Math.sin(this.sizes.angles[n] * this.read);
+      selected[start + n] = a * cos - b * sin;
+      selected[start + half + n] = a * sin + b * cos;
+    }
   }
 
   /* One layer: adds to x what the block makes of it, and returns the average step size. */
@@ -91,6 +104,7 @@ class PixelClassifier {
     const delta = linear(selected.subarray(0, dt_rank), ...block.dt_proj).map(softplus);
     const B = dt_rank;
     const C = dt_rank + d_state;
+    if (this.sizes.angles) [B, C].forEach((start, i) => this.turn(selected, start, block.biases[i]));
     const y = new Float64Array(d_inner);
     for (let c = 0; c < d_inner; c++) {
       let sum = block.D[c] * u[c];
