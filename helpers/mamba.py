@@ -62,6 +62,7 @@ class Mamba(nn.Module):
     ):
         super().__init__()
         d_inner = int(expand * d_model)
+        self.d_state = d_state
         self.dt_rank = math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
         # In upstream's order, so that one seed gives both the same weights.
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=bias)
@@ -100,9 +101,9 @@ class Mamba(nn.Module):
 
     def initial_state(self, batch: int) -> State:
         """The state before anything was read: zeros."""
-        d_inner, d_state = self.A_log.shape
-        window = self.A_log.new_zeros(batch, d_inner, self.conv1d.kernel_size[0] - 1)
-        return State(window, self.A_log.new_zeros(batch, d_inner, d_state))
+        d_inner = len(self.D)
+        window = self.D.new_zeros(batch, d_inner, self.conv1d.kernel_size[0] - 1)
+        return State(window, self.D.new_zeros(batch, d_inner, self.d_state))
 
     def forward(self, x, state=None, return_state=False):
         """Read a sequence; position t of the result depends on positions 0 to t, and on the state before them.
@@ -174,8 +175,7 @@ class Mamba(nn.Module):
 
         ``position`` is that of the first input. Here it does not matter.
         """
-        d_state = self.A_log.shape[1]
-        return self.x_proj(u).split([self.dt_rank, d_state, d_state], dim=-1)
+        return self.x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
 
     def _check(self, x, dims):
         d_model = self.in_proj.in_features
@@ -189,13 +189,13 @@ class RotaryMamba(Mamba):
 
     What Transformers do to keys and queries (Su and others, "RoFormer", arXiv 2104.09864, section 3.2) is done here to
     what plays their part: the numbers of B, and of C, form pairs, and each pair is turned by an angle that grows
-    with the position, by a fixed amount of its own. Before that a learned bias is added to them, ones at first: a part
-    of what is written and read does not depend on the input, as in S4D. Scan and all other parameters are Mamba's.
+    with the position, by a fixed amount of its own. The two numbers of a pair in the state decay alike. So what is read
+    at one position of what was written at another depends on how far apart they are, and not on where they are; without
+    memory, nothing is changed. That is a complex state, as in S4D, which is turned and shrinks at every step.
 
-    What is written and read off at the same position is turned alike, and nothing has changed. So a place is only known
-    through what the state has kept from earlier places: without memory it is not known at all. Mamba-3 (Lahoti and
-    others, arXiv 2603.15569) has such biases, too, and turns B and C by angles that depend on the input, with one decay
-    for a pair.
+    Before the turn a learned bias is added to B and to C, ones at first: a part of what is written and read does not
+    depend on the input. Scan and all other parameters are Mamba's. Mamba-3 (Lahoti and others, arXiv 2603.15569) has
+    the same three; there the angles depend on the input.
 
     Args:
         d_model: width of the sequence that comes in and goes out.
@@ -211,14 +211,16 @@ class RotaryMamba(Mamba):
             raise ValueError(f"d_state must be even and at least 2, got {d_state}")
         super().__init__(d_model, d_state, **options)
         pairs = d_state // 2
-        with torch.no_grad():
-            self.A_log.copy_(self.A_log[:, :pairs].repeat(1, 2))  # both numbers of a pair start with the same decay
+        self.A_log = nn.Parameter(self.A_log[:, :pairs].detach().clone())  # one for both numbers of a pair
         fastest, slowest = periods
         angles = 2 * math.pi / torch.logspace(math.log10(fastest), math.log10(slowest), pairs)
         self.register_buffer("angles", angles, persistent=False)
         self.B_bias = nn.Parameter(torch.ones(d_state))
         self.C_bias = nn.Parameter(torch.ones(d_state))
         self._mark()
+
+    def _A(self):
+        return super()._A().repeat(1, 2)
 
     def _select(self, u, position):
         dt, B, C = super()._select(u, position)

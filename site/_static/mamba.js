@@ -23,6 +23,7 @@ class PixelClassifier {
   block(i) {
     const { d_inner, d_state, d_conv } = this.sizes;
     const of = (name) => this.tensors[`blocks.${i}.${name}`];
+    const decays = of("A_log").length / d_inner; // d_state, or half of it where two numbers decay alike
     return {
       norm: [this.tensors[`norms.${i}.weight`], this.tensors[`norms.${i}.bias`]],
       in_proj: [of("in_proj.weight"), of("in_proj.bias")],
@@ -31,7 +32,10 @@ class PixelClassifier {
       biases: [of("B_bias"), of("C_bias")],
       dt_proj: [of("dt_proj.weight"), of("dt_proj.bias")],
       out_proj: [of("out_proj.weight"), of("out_proj.bias")],
-      A: of("A_log").map((a) => -Math.exp(a)),
+      A: Float64Array.from({ length: d_inner * d_state }, (_, at) => {
+        const c = Math.floor(at / d_state);
+        return -Math.exp(of("A_log")[c * decays + ((at % d_state) % decays)]);
+      }),
       D: of("D"),
       window: new Float64Array(d_inner * d_conv), // the last inputs of the convolution, the newest last
       h: new Float64Array(d_inner * d_state), // the state of the scan
