@@ -111,7 +111,9 @@ class PixelClassifier(nn.Module):
         length: positions of a sequence.
         channels: numbers at each position.
         classes: possible answers.
-        pooling: ``"mean"`` answers from the average over all positions, ``"last"`` from the last position alone.
+        pooling: what the answer is made from: ``"mean"``, the average over all positions, of which each has been
+            normalised; ``"sum"``, the normalised sum, in which a position with larger numbers has more to say;
+            ``"last"``, the last position alone.
         dropout: share of what a layer adds that is dropped, by channels, in training.
         permutation: the seed of a fixed order in which the positions are read, or None for their own order. The order
             itself is kept with the weights.
@@ -138,8 +140,8 @@ class PixelClassifier(nn.Module):
         super().__init__()
         if mixer not in MIXERS:
             raise ValueError(f"mixer must be one of {', '.join(MIXERS)}, got {mixer!r}")
-        if pooling not in ("mean", "last"):
-            raise ValueError(f"pooling must be 'mean' or 'last', got {pooling!r}")
+        if pooling not in ("mean", "sum", "last"):
+            raise ValueError(f"pooling must be 'mean', 'sum' or 'last', got {pooling!r}")
         self.shape, self.pooling, self.dropout = (length, channels), pooling, dropout
         self.embedding = nn.Linear(channels, d_model)
         parts = MIXERS[mixer] * n_layer
@@ -152,8 +154,16 @@ class PixelClassifier(nn.Module):
         self.register_buffer("places", places(length, d_model) if mixer == "attention" else None, persistent=False)
         self.register_buffer("order", fixed_order(length, permutation))
 
-    def forward(self, pixels):
-        """``(batch, length, channels)`` to logits, ``(batch, classes)``."""
+    def forward(self, pixels, after=None):
+        """``(batch, length, channels)`` to logits.
+
+        Args:
+            pixels: ``(batch, length, channels)``.
+            after: numbers of positions, each from 1 to ``length``: what is the answer when so many have been read?
+
+        Returns:
+            ``(batch, classes)``, the answer to the whole sequence; with ``after`` ``(batch, len(after), classes)``.
+        """
         if pixels.dim() != 3 or tuple(pixels.shape[1:]) != self.shape:
             raise ValueError(f"pixels must be (batch, length, channels) = (batch, {self.shape[0]}, {self.shape[1]}),"
                              f" got {tuple(pixels.shape)}")  # fmt: skip
@@ -167,10 +177,22 @@ class PixelClassifier(nn.Module):
             if self.dropout and self.training:
                 y = F.dropout1d(y.mT, self.dropout).mT  # a channel is dropped in the whole sequence, or not at all
             x = x + y
+        read = torch.tensor([self.shape[0]] if after is None else list(after), device=x.device)
+        if self.pooling != "sum":
+            x = self.norm(x)
+        # A sum over positions has forgotten where each of them was: what is known of places, the states know.
         if self.pooling == "last":
-            return self.head(self.norm(x[:, -1]))
-        # The average over positions has forgotten where each of them was: what is known of places, the states know.
-        return self.head(self.norm(x).mean(1))
+            x = x[:, read - 1]
+        elif after is None:
+            x = x.sum(1, keepdim=True)
+        else:
+            x = x.cumsum(1, dtype=torch.promote_types(x.dtype, torch.float32))[:, read - 1]
+        if self.pooling == "mean":
+            x = x / read[:, None]
+        elif self.pooling == "sum":
+            x = self.norm(x)
+        logits = self.head(x)  # (batch, len(read), classes)
+        return logits[:, 0] if after is None else logits
 
 
 # --- yardsticks, which see all 784 pixels at once ---------------------------------------------------------------------

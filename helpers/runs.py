@@ -105,6 +105,7 @@ def _parser():
     other.add_argument("--lr", type=float)
     other.add_argument("--muon", type=float, metavar="LR", help="Muon's, for the matrices in the blocks (0: AdamW's)")
     other.add_argument("--ssm-lr", type=float, metavar="LR", help="of the step size, A, B and C (0: the same as --lr)")
+    other.add_argument("--early", type=float, metavar="WEIGHT", help="of the answers after each row from the tenth on")
     other.add_argument("--batch-size", type=int)
     other.add_argument("--weight-decay", type=float)
     option = {"action": "append", "type": _pair, "default": [], "metavar": "ARGUMENT=VALUE"}
@@ -125,7 +126,7 @@ def _pair(text):
 def _asked(options) -> dict:
     """The training that was asked for: what the name stands for, and what the options change of it."""
     run = {"validation": 5_000, "constant": False, "clip": 1.0, **RUNS[options.name]}
-    for name in ("epochs", "lr", "muon", "ssm_lr", "batch_size", "weight_decay"):
+    for name in ("epochs", "lr", "muon", "ssm_lr", "early", "batch_size", "weight_decay"):
         if getattr(options, name) is not None:
             run[name] = getattr(options, name)
     run["arguments"] = run["arguments"] | dict(options.set)
@@ -207,6 +208,7 @@ def _train(options, run, folder, stop, arguments):
         weight_decay=run["weight_decay"],
         constant=run["constant"],
         clip=run["clip"],
+        early=run.get("early", 0.0),
         every=options.every or epoch,
         validation=loaders[1] if run["validation"] else None,
         seed=options.seed,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from helpers import models, runs
 from helpers.models import MIXERS, PixelClassifier
@@ -12,7 +13,7 @@ def parameters(model):
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
-@pytest.mark.parametrize("pooling", ["mean", "last"])
+@pytest.mark.parametrize("pooling", ["mean", "sum", "last"])
 def test_any_length_channels_and_classes(mixer, pooling):
     model = PixelClassifier(mixer, 16, length=40, channels=3, classes=4, pooling=pooling)
     assert model(torch.randn(2, 40, 3)).shape == (2, 4)
@@ -49,6 +50,29 @@ def test_small_classifiers_are_of_one_size():
     sizes = {name: parameters(models.build(run["model"], run["arguments"])) for name, run in small.items()}
     assert {run["arguments"]["mixer"] for run in small.values()} == set(MIXERS)
     assert max(sizes.values()) <= 1.025 * min(sizes.values()), sizes
+
+
+def test_the_answer_is_made_from_what_its_pooling_says():
+    x = torch.randn(2, 40, 1, dtype=torch.float64)
+    for pooling, pool in (
+        ("mean", lambda model, y: model.norm(y).sum(1) / 40),
+        ("sum", lambda model, y: model.norm(y.sum(1))),
+        ("last", lambda model, y: model.norm(y)[:, 39]),
+    ):
+        model = PixelClassifier("mamba", 16, n_layer=1, length=40, pooling=pooling).double()
+        nn.init.normal_(model.norm.weight)
+        y = model.embedding(x)
+        y = y + model.blocks[0](model.norms[0](y))
+        torch.testing.assert_close(model(x), model.head(pool(model, y)))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "sum", "last"])
+def test_answers_on_the_way_are_those_to_what_was_read(pooling):
+    x = torch.randn(2, 40, 1, dtype=torch.float64)
+    model, short = (PixelClassifier(length=length, pooling=pooling).double() for length in (40, 13))
+    short.load_state_dict(model.state_dict())
+    found = model(x, (13, 40))
+    torch.testing.assert_close(found, torch.stack([short(x[:, :13]), model(x)], 1))
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
@@ -102,7 +126,7 @@ def test_attention_equals_its_formula():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [({"mixer": "rnn"}, "mixer must be one of mamba, rotary, memoryless, s4d, lstm, attention, got 'rnn'"),
-     ({"pooling": "max"}, "pooling must be 'mean' or 'last', got 'max'")],
+     ({"pooling": "max"}, "pooling must be 'mean', 'sum' or 'last', got 'max'")],
 )  # fmt: skip
 def test_what_is_wrong_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):

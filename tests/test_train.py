@@ -5,6 +5,7 @@ import copy
 import matplotlib.pyplot as plt
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from helpers import mnist, models, plots, train
@@ -113,7 +114,11 @@ def test_muon_gets_the_matrices_inside_of_the_blocks():
 
 @pytest.mark.parametrize(
     ("mixer", "parts"),
-    [("mamba", "A_log dt_proj.weight dt_proj.bias x_proj.weight"), ("s4d", "log_dt log_A_real A_imag C")],
+    [
+        ("mamba", "A_log dt_proj.weight dt_proj.bias x_proj.weight"),
+        ("rotary", "A_log dt_proj.weight dt_proj.bias x_proj.weight"),
+        ("s4d", "log_dt log_A_real A_imag C"),
+    ],
 )
 @pytest.mark.parametrize("muon", [0.0, 0.02])
 def test_a_state_space_model_has_a_rate_of_its_own(mixer, parts, muon):
@@ -130,6 +135,32 @@ def test_a_state_space_model_has_a_rate_of_its_own(mixer, parts, muon):
     after = zip(model.named_parameters(), before, strict=True)
     still = {name for (name, p), b in after if torch.allclose(p, b, rtol=0, atol=1e-9)}
     assert slow <= still < {name for name, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize("length", [784, 40])
+def test_fit_can_ask_for_answers_before_the_end(length):
+    """One step of plain gradient descent, beside the same by hand; the record is of the last answer alone."""
+    torch.manual_seed(0)
+    model = models.PixelClassifier("rotary", 8, 1, d_state=2, length=length, pooling="sum")
+    by_hand, pixels, labels = copy.deepcopy(model), torch.randn(6, length, 1), torch.arange(6)
+    rows = [-(-length * row // 28) for row in range(10, 28)]  # the tenth and later ones, up
+    last = F.cross_entropy(by_hand(pixels), labels)
+    (last + 0.7 * sum(F.cross_entropy(by_hand(pixels, [row])[:, 0], labels) for row in rows) / 18).backward()
+    seen = {}
+
+    class Spy(torch.optim.AdamW):
+        def step(self):
+            seen.update({name: p.grad.clone() for name, p in model.named_parameters()})
+
+    original, torch.optim.AdamW = torch.optim.AdamW, Spy
+    try:
+        few = DataLoader(TensorDataset(pixels, labels), batch_size=6)
+        (record,) = train.fit(model, few, 1, lr=1e-3, clip=0, early=0.7)
+    finally:
+        torch.optim.AdamW = original
+    assert record["loss"] == pytest.approx(last.item())
+    for name, p in by_hand.named_parameters():
+        torch.testing.assert_close(seen[name], p.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_rates_of_both_optimisers_rise_and_fall_together():
