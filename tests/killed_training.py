@@ -6,6 +6,7 @@ Runs ``helpers.train`` once to its end in FOLDER/whole. Then again in FOLDER/kil
 moment, KILLS times, every other time while a file is being written; and to its end. Prints how many kills of each sort.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -37,6 +38,15 @@ def life(folder, slow=False):
     os._exit(runs.main([*COMMAND, "--output", str(folder)]))
 
 
+def parts(folder):
+    """The unfinished files, each with the time of its last change: an earlier life may have left one behind."""
+    found = set()
+    for path in folder.glob("*.part"):
+        with contextlib.suppress(FileNotFoundError):  # finished between two lines
+            found.add((path, path.stat().st_mtime_ns))
+    return found
+
+
 def main():
     root, kills = Path(sys.argv[1]), int(sys.argv[2])
     if os.waitpid(life(root / "whole"), 0)[1]:
@@ -46,9 +56,9 @@ def main():
     inside = outside = 0
     while inside + outside < kills:
         writing = (inside + outside) % 2 == 1
+        left, began = parts(folder), time.monotonic()
         pid, patience = life(folder, slow=writing), chance.uniform(0.3, 1.3)
-        began = time.monotonic()
-        while not (any(folder.glob("*.part")) if writing else time.monotonic() - began > patience):
+        while not (parts(folder) - left if writing else time.monotonic() - began > patience):
             time.sleep(0.001)
             if os.waitpid(pid, os.WNOHANG)[0]:
                 sys.exit(f"it ended after {inside + outside} kills\n" + (root / "killed.log").read_text()[-2000:])
@@ -56,7 +66,7 @@ def main():
             time.sleep(chance.uniform(0, 0.03))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        met = any(folder.glob("*.part"))
+        met = bool(parts(folder) - left)
         inside, outside = inside + met, outside + (not met)
     if os.waitpid(life(folder), 0)[1]:
         sys.exit((root / "killed.log").read_text()[-2000:])
