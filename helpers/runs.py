@@ -170,6 +170,8 @@ def _command(arguments):
 
 
 def _train(options, run, folder, stop, arguments):
+    if run.get("early") and run["model"] != "PixelClassifier":
+        raise ValueError(f"--early asks for answers before the end, which {options.name} ({run['model']}) cannot give")
     cuda = torch.cuda.is_available()
     inside = "LOCAL_WORLD_SIZE" in os.environ  # torchrun has started us, and says how many we are
     devices = int(os.environ["LOCAL_WORLD_SIZE"]) if inside else options.devices

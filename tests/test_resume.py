@@ -173,6 +173,8 @@ def test_command_says_what_is_wrong(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert runs.main([*QUICK, "--output", str(tmp_path / "file")]) == 1
     assert "cannot be used as a folder" in capsys.readouterr().err
+    assert runs.main([*QUICK, "--early", "0.3", "--output", str(tmp_path / "b")]) == 1
+    assert "which recipe-identity (FlattenedClassifier) cannot give" in capsys.readouterr().err
     assert runs.main(["smnist", "--set", "mixer=rnn", "--devices", "1", "--output", str(tmp_path / "a")]) == 1
     assert "mixer must be one of mamba, rotary, memoryless, s4d, lstm, attention, got 'rnn'" in capsys.readouterr().err
     assert (

@@ -139,7 +139,7 @@ def test_a_state_space_model_has_a_rate_of_its_own(mixer, parts, muon):
 
 @pytest.mark.parametrize("length", [784, 40])
 def test_fit_can_ask_for_answers_before_the_end(length):
-    """One step of plain gradient descent, beside the same by hand; the record is of the last answer alone."""
+    """The gradient of one step, beside the same by hand; the record is of the last answer alone."""
     torch.manual_seed(0)
     model = models.PixelClassifier("rotary", 8, 1, d_state=2, length=length, pooling="sum")
     by_hand, pixels, labels = copy.deepcopy(model), torch.randn(6, length, 1), torch.arange(6)
