@@ -63,7 +63,7 @@ def _recipe(**arguments):
 
 RUNS = {
     "smnist": _clocked(20),
-    "psmnist": _clocked(8, permutation=PERMUTATION),
+    "psmnist": _clocked(20, permutation=PERMUTATION),
     "small-mamba": _small("mamba", 0.02, 3e-3, d_state=8),
     "small-rotary": _small("rotary", 0.02, 3e-3, d_state=8),
     "small-memoryless": _small("memoryless", 0.02, 3e-3, d_state=8),
