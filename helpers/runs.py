@@ -36,7 +36,7 @@ def _classifier(mixer, epochs, lr, batch_size=32, weight_decay=0.05, **arguments
 
 
 def _clocked(epochs, **arguments):
-    """What is published: a Mamba with a clock, asked for an answer after every row while it learns."""
+    """What is published: a Mamba with a clock, asked for answers after rows, from the tenth on, while it learns."""
     sizes = {"d_model": 64, "n_layer": 3, "d_state": 8, "dropout": 0.1, "pooling": "sum"}
     return {**_classifier("rotary", epochs, 5e-3, **sizes, **arguments), "ssm_lr": 1e-3, "early": 0.3}
 

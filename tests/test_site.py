@@ -525,3 +525,25 @@ def test_who_wants_less_motion_gets_the_answer_at_once(browser, address):
         answer(page)
         assert page.locator("#try-pixel").input_value() == "784"
         assert page.locator("#try-play").inner_text() == "Play"
+
+
+def test_what_the_try_page_says_of_early_answers_and_step_sizes(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "site")
+    import picture
+
+    text = (ROOT / "site" / "try.md").read_text(encoding="utf-8")
+    model, kept = models.load_checkpoint("smnist"), []
+    model.blocks[0].dt_proj.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    pixels, labels = (tensor[:200] for tensor in mnist.sequences(mnist.load(train=False)))
+    answers, steps = picture.read(model, pixels)
+    ten, fourteen = ((answers[:, 28 * rows - 1].argmax(-1) == labels).double().mean() for rows in (10, 14))
+    early = re.search(r"first 200 test digits it has (\d+) % right after ten rows, and (\d+) % after fourteen", text)
+    assert (
+        abs(100 * ten - int(early[1])) <= 1 and abs(100 * fourteen - int(early[2])) <= 1
+    )  # one digit is half a percent
+    ink, paper = pixels[..., 0] > 1, pixels[..., 0] < -0.4
+    assert "it is no larger on strokes than on paper" in text and steps[ink].mean() < 1.05 * steps[paper].mean()
+    channels = torch.nn.functional.softplus(kept[0])
+    ratio = channels[ink].mean(0) / channels[paper].mean(0)
+    assert "nine times as large on ink" in text and ratio.max() > 9
+    assert "six times smaller" in text and ratio.min() < 1 / 6
