@@ -19,6 +19,7 @@ from lightning_fabric import Fabric
 
 from helpers import measure, mnist, models, train
 from helpers.checkpoint import BEST, LAST, CheckpointError, load, publishable
+from helpers.scan import backends
 
 PERMUTATION = 92916  # the seed of the fixed order in which permuted MNIST is read
 
@@ -239,8 +240,10 @@ def _train(options, run, folder, stop, arguments):
         "command": _command(_without_output(arguments)),
         "settings": {name: value for name, value in run.items() if name not in ("model", "arguments")},
         "seed": options.seed,
-        "machine": f"{measure.processor()}, {fabric.world_size} processes of {torch.get_num_threads()} threads",
+        "machine": (torch.cuda.get_device_name() if cuda else measure.processor())
+        + f", {fabric.world_size} processes of {torch.get_num_threads()} threads",
         "precision": precision,
+        "scan": backends(device)[0],
         "versions": measure.versions(("torch", "numba", "lightning-fabric")),
         "step": best["step"],
         "images_per_second": round(last["images"] / last["seconds"]),

@@ -1,4 +1,4 @@
-"""The scan fused on the GPU, without a GPU: its kernels interpreted, and compiled for GPUs that are not there."""
+"""The scan fused on the GPU: its kernels interpreted, run on a GPU if there is one, and compiled for others."""
 
 import os
 import platform
@@ -26,15 +26,20 @@ def python(*arguments, **environment):
     return run.stdout
 
 
-def test_kernels_interpreted():
+@pytest.mark.parametrize(
+    "interpreted",
+    [True, pytest.param(False, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"))],
+    ids=["interpreted", "on the GPU"],
+)
+def test_kernels(interpreted):
     # Not -q: the line that says how many passed must be there, or an empty file would pass.
     out = python(
         "-m",
         "pytest",
-        HERE / "interpret_fused_gpu.py",
+        HERE / "fused_gpu_kernels.py",
         "-p",
         "no:cacheprovider",
-        TRITON_INTERPRET="1",
+        TRITON_INTERPRET=str(int(interpreted)),
         OMP_NUM_THREADS="1",
     )
     assert " passed" in out and "skipped" not in out, out

@@ -66,23 +66,29 @@ def fwd(scan, u, delta, A, B, C, D, z, delta_bias, delta_softplus):
         ``[out, x]``, and ``out_z`` as a third with z. ``out``, ``(batch, dim, length)``, is the scan before the gate,
         ``out_z`` is ``out * silu(z)``. ``x``, ``(batch, dim, chunks, 2 * d_state)`` in A's dtype, holds two numbers in
         turn for every number of the state, at the end of every chunk of 2048 positions: the decay since the first
-        position, and the state. So ``x[:, :, -1, 1::2]`` is the last state.
+        position, and the state, divided by B where that is fixed: the kernel multiplies with a fixed B on the way out.
+        So ``x[:, :, -1, 1::2]`` is the last state, or that without B.
     """
     _check(u, delta, A, B, C, D, z, delta_bias)
     length = u.shape[-1]
     steps = _exact(delta) if delta_bias is None else _exact(delta) + delta_bias.unsqueeze(-1)
     steps = F.softplus(steps) if delta_softplus else steps
 
-    outs, decays, states = [], [], [None]
+    def read(B, start, end, state):
+        part = (_exact(_positions(x, start, end, length)) for x in (u, delta, A, B, C))
+        return scan(*part, D, None, delta_bias, delta_softplus, return_last_state=True, initial_state=state)
+
+    outs, decays, kept, state, without_B = [], [], [], None, None
     for start in range(0, length, CHUNK):
         end = min(start + CHUNK, length)
-        part = (_exact(_positions(x, start, end, length)) for x in (u, delta, A, B, C))
-        out, state = scan(*part, D, None, delta_bias, delta_softplus, return_last_state=True, initial_state=states[-1])
+        out, state = read(B, start, end, state)
+        if B.dim() == 2:
+            without_B = read(torch.ones_like(B), start, end, without_B)[1]
         outs.append(out)
         decays.append(torch.exp(steps[..., :end].sum(-1, keepdim=True) * A))
-        states.append(state)
+        kept.append(without_B if B.dim() == 2 else state)
     out = torch.cat(outs, dim=-1)
-    x = torch.stack([torch.stack(decays, 2), torch.stack(states[1:], 2)], dim=-1).flatten(-2)
+    x = torch.stack([torch.stack(decays, 2), torch.stack(kept, 2)], dim=-1).flatten(-2)
     gated = [] if z is None else [(out * F.silu(_exact(z))).to(z.dtype)]
     return [out.to(u.dtype), x, *gated]
 

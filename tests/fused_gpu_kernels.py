@@ -1,10 +1,12 @@
-"""The kernels of helpers.scan.fused_gpu under Triton's interpreter, on the CPU: their numbers, and their operators.
+"""The kernels of helpers.scan.fused_gpu: their numbers, and their operators.
 
-test_fused_gpu.py runs this file in a process of its own, with TRITON_INTERPRET=1 set before triton is imported.
-Outputs are held against oracle.py, gradients against autograd through helpers.scan.reference in float64.
+test_fused_gpu.py runs this file in a process of its own: with TRITON_INTERPRET=1, set before triton is imported, on the
+CPU under Triton's interpreter, and where there is a GPU once more on that. Outputs are held against oracle.py,
+gradients against autograd through helpers.scan.reference in float64.
 """
 
 import itertools
+import os
 
 import oracle
 import pytest
@@ -13,7 +15,15 @@ import torch.nn.functional as F
 
 from helpers.scan import fused_gpu, reference
 
+DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 BOUND = 2e-5  # of max|x - y| / max|y|, for y, the last state and every gradient in float32
+# Sizes of a real layer, for which the interpreter would take hours.
+ON_A_GPU = [
+    {"batch": 16, "dim": 128, "d_state": 16, "length": 784},
+    {"batch": 32, "dim": 2, "d_state": 16, "length": 784},
+    {"batch": 3, "dim": 200, "d_state": 64, "groups": 2, "length": 1000},
+    {"batch": 2, "dim": 24, "d_state": 256, "length": 50},
+][: None if DEVICE == "cuda" else 0]
 NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
 OPTIONAL = ("D", "z", "delta_bias", "initial_state")
 
@@ -32,7 +42,7 @@ def arguments(batch=2, dim=3, length=9, d_state=3, groups=1, channels_last=False
     given |= {name: sequence(groups, d_state) for name in "BC"}
     given |= {"A": -torch.rand(dim, d_state, generator=g) - 0.1, "D": normal(dim), "delta_bias": normal(dim)}
     given |= {"initial_state": normal(batch, dim, d_state)}
-    return {name: None if name in without else given[name].requires_grad_() for name in NAMES}
+    return {name: None if name in without else given[name].to(DEVICE).requires_grad_() for name in NAMES}
 
 
 def plain(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus):
@@ -47,12 +57,12 @@ def plain(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus):
 
 
 def in_float64(given):
-    return {name: x if x is None else x.detach().double().requires_grad_() for name, x in given.items()}
+    return {name: x if x is None else x.detach().cpu().double().requires_grad_() for name, x in given.items()}
 
 
 def error(x, y):
     assert x.shape == y.shape and x.isfinite().all()
-    return ((x.double() - y).abs().max() / y.abs().max()).item() if y.numel() else 0.0
+    return ((x.cpu().double() - y).abs().max() / y.abs().max()).item() if y.numel() else 0.0
 
 
 def check(given, delta_softplus=True, through=("y", "last_state"), bound=BOUND, half_bound=None):
@@ -66,12 +76,12 @@ def check(given, delta_softplus=True, through=("y", "last_state"), bound=BOUND, 
 
     present = {name: x for name, x in given.items() if x is not None}
     weights = [torch.randn(results[name].shape, generator=torch.Generator().manual_seed(1)) for name in through]
-    weights = [w.to(results[name].dtype) for w, name in zip(weights, through, strict=True)]
+    weights = [w.to(results[name]) for w, name in zip(weights, through, strict=True)]
     found = torch.autograd.grad([results[name] for name in through], list(present.values()), weights, allow_unused=True)
     right = torch.autograd.grad(
         [expected[name] for name in through],
         [exact[name] for name in present],
-        [w.double() for w in weights],
+        [w.cpu().double() for w in weights],
         allow_unused=True,
         materialize_grads=True,
     )
@@ -116,6 +126,7 @@ def test_every_combination_of_options(without, delta_softplus, through):
         {"batch": 1, "dim": 19, "d_state": 33, "length": 4},  # several warps a program
         {"batch": 1, "dim": 6, "groups": 6, "length": 2},
         {"batch": 0},
+        *ON_A_GPU,
     ],
     ids=str,
 )
@@ -150,12 +161,17 @@ def test_dtypes_may_differ():
 
 def test_any_strides():
     g = torch.Generator().manual_seed(2)
-    u, z = torch.randn(2, 10, 8, generator=g).transpose(1, 2).chunk(2, dim=1)  # as a projection leaves them
-    _, B, C = torch.randn(2, 10, 1 + 3 + 3, generator=g).transpose(1, 2).split([1, 3, 3], dim=1)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=g).to(DEVICE)  # before it is viewed: a copy would be put in order
+
+    u, z = normal(2, 10, 8).transpose(1, 2).chunk(2, dim=1)  # as a projection leaves them
+    _, B, C = normal(2, 10, 1 + 3 + 3).transpose(1, 2).split([1, 3, 3], dim=1)
     given = arguments(dim=4, length=10) | {"u": u, "z": z, "B": B.unsqueeze(1), "C": C.unsqueeze(1)}
-    given["delta"] = torch.randn(2, 1, 10, generator=g).expand(2, 4, 10)
+    given["delta"] = normal(2, 1, 10).expand(2, 4, 10)
     given["A"] = given["A"].detach().t().contiguous().t()
     for name in ("u", "z", "B", "C", "delta", "A"):
+        assert not given[name].is_contiguous()
         given[name].requires_grad_()
     check(given)
 
@@ -172,18 +188,19 @@ def test_layout_is_kept(channels_last):
 def test_softplus_is_right_where_it_is_large_and_where_it_is_small():
     """One position, one state number: y is the step, and its derivative the slope, each number held for itself."""
     raw = torch.tensor([-80.0, -40.0, -20.0, -10.0, -3.0, -0.5, 0.0, 0.5, 3.0, 10.0, 20.0, 40.0, 80.0, 1e4])
+    raw = raw.to(DEVICE)
     delta = raw.clone().view(1, -1, 1).requires_grad_()
-    one = torch.ones(1, 1, 1, 1)
-    y, _ = fused_gpu.scan(torch.ones_like(delta), delta, -torch.ones(len(raw), 1), one, one, *[None] * 4, True)
+    one = torch.ones(1, 1, 1, 1, device=DEVICE)
+    A = -torch.ones(len(raw), 1, device=DEVICE)
+    y, _ = fused_gpu.scan(torch.ones_like(delta), delta, A, one, one, *[None] * 4, True)
     y.sum().backward()
     exact = raw.double()
     for found, right in ((y, torch.log1p(exact.exp())), (delta.grad, exact.sigmoid())):
         right = torch.where(exact > 50, exact if found is y else 1.0, right)
         assert ((found.flatten() - right) / right).abs().max() < BOUND
     for extreme in (-1e4, -float("inf")):
-        y, _ = fused_gpu.scan(
-            torch.ones(1, 1, 1), torch.full((1, 1, 1), extreme), -torch.ones(1, 1), one, one, *[None] * 4, True
-        )
+        u = torch.ones(1, 1, 1, device=DEVICE)
+        y, _ = fused_gpu.scan(u, torch.full_like(u, extreme), A[:1], one, one, *[None] * 4, True)
         assert y.item() == 0
 
 
