@@ -114,22 +114,36 @@ def _backward(first, last, x, weight, bias, window, dy, dx, dweight, dbias, dwin
 
 
 # --- the operators: x is (batch, dim, length), weight (dim, taps), window (batch, dim, taps - 1) ----------------------
+#
+# Fewer channels than lanes would leave most lanes empty. So the channels of all sequences are put side by side, as if
+# they were those of a single sequence.
 
 
-def _channels(x, dim):
-    """``(..., dim)``, filled up to whole vectors."""
-    return array(F.pad(x, (0, -dim % LANES)) if dim % LANES else x)
+def _sequences(x):
+    """``(batch, dim, n)`` as the kernels want it, filled up to whole vectors."""
+    x, dim = x.mT, x.shape[1]
+    return _channels(x if dim >= LANES else x.transpose(0, 1).flatten(1).unsqueeze(0))
+
+
+def _channels(x):
+    return array(F.pad(x, (0, -x.shape[-1] % LANES)) if x.shape[-1] % LANES else x)
 
 
 def _inputs(x, weight, bias, window):
     batch, dim, _ = x.shape
     bias = weight.new_zeros(dim) if bias is None else bias
     window = weight.new_zeros(batch, dim, weight.shape[1] - 1) if window is None else window
-    return [_channels(tensor, dim) for tensor in (x.mT, weight.T, bias, window.mT)]
+    copies = 1 if dim >= LANES else batch
+    return [_sequences(x), _channels(weight.T.repeat(1, copies)), _channels(bias.repeat(copies)), _sequences(window)]
 
 
-def _outputs(dim, *arrays):
-    return [tensor(x)[..., :dim].contiguous() for x in arrays]
+def _outputs(batch, dim, *arrays):
+    """Back from the kernels: ``(batch, n, dim)`` each."""
+    for x in map(tensor, arrays):
+        if dim >= LANES:
+            yield x[..., :dim].contiguous()
+        else:
+            yield x[0, :, : batch * dim].unflatten(1, (batch, dim)).transpose(0, 1).contiguous()
 
 
 @torch.library.custom_op("one_pixel::conv_silu", mutates_args=(), device_types="cpu")
@@ -139,7 +153,7 @@ def _conv(
     inputs = _inputs(x, weight, bias, window)
     y = np.empty_like(inputs[0])
     run(_forward, y.shape[0] * y.shape[2] // LANES, *inputs, y)
-    return _outputs(x.shape[1], y)[0].mT
+    return next(_outputs(*x.shape[:2], y)).mT
 
 
 @_conv.register_fake
@@ -154,15 +168,16 @@ def _conv_backward(
 ) -> list[torch.Tensor]:
     """The gradients of x, weight, bias and window, whether they were given or not."""
     inputs = _inputs(x, weight, bias, window)
-    (batch, _, dim), taps = inputs[0].shape, weight.shape[1]
-    dy = _channels(dy.mT, x.shape[1])
+    (rows, _, lanes), taps = inputs[0].shape, weight.shape[1]
+    dy = _sequences(dy)
     real = inputs[1].dtype
-    dx, dwindow = np.empty_like(dy), np.empty((batch, taps - 1, dim), real)
-    dweight, dbias = np.empty((batch, taps, dim), real), np.empty((batch, dim), real)
-    run(_backward, batch * dim // LANES, *inputs, dy, dx, dweight, dbias, dwindow)
+    dx, dwindow = np.empty_like(dy), np.empty((rows, taps - 1, lanes), real)
+    dweight, dbias = np.empty((rows, taps, lanes), real), np.empty((rows, 1, lanes), real)
+    run(_backward, rows * lanes // LANES, *inputs, dy, dx, dweight, dbias, dwindow)
+    dx, dweight, dbias, dwindow = _outputs(*x.shape[:2], dx, dweight, dbias, dwindow)
     # Summed over the batch at the end, in its order: the number of threads cannot change the result.
-    dx, dweight, dbias, dwindow = _outputs(x.shape[1], dx, dweight.sum(0), dbias.sum(0), dwindow)
-    return [dx.mT, dweight.T.contiguous(), dbias, dwindow.mT]
+    dweight, dbias = (torch.from_numpy(x.numpy().sum(0)) for x in (dweight, dbias))
+    return [dx.mT, dweight.T.contiguous(), dbias[0], dwindow.mT]
 
 
 @_conv_backward.register_fake

@@ -175,7 +175,8 @@ class Mamba(nn.Module):
 
         ``position`` is that of the first input. Here it does not matter.
         """
-        return self.x_proj(u).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        weights = self.x_proj.weight.split([self.dt_rank, self.d_state, self.d_state])
+        return [F.linear(u, weight) for weight in weights]  # three products, for the same reason
 
     def _check(self, x, dims):
         d_model = self.in_proj.in_features
