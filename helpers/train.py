@@ -187,7 +187,9 @@ def fit(
             right = (logits.argmax(-1) == labels).sum()
             found = torch.tensor([len(labels), loss.item(), right.item(), stop()], dtype=torch.float64)
             if fabric.world_size > 1:  # a batch is what all processes have of it together
-                found = fabric.all_reduce(found.to(fabric.device), reduce_op="sum").cpu()
+                found = found.to(fabric.device)
+                torch.distributed.all_reduce(found)  # fabric's own waits for everyone once more before it
+                found = found.cpu()
             count, stopping = found[0].item(), bool(found[3])
             tally += found[:3]
             for optimizer in fabric_optimizers:

@@ -29,6 +29,13 @@ def _column(array, b, start, count, c, column):
     return load(column, 0)
 
 
+@njit
+def _rows(form, b, group):
+    """Where B or C of the first position begins, and how much further on that of the next."""
+    _, positions, groups, d_state = form.shape
+    return (b * positions * groups + group) * d_state, groups * d_state if positions > 1 else 0
+
+
 @njit(nogil=True, cache=True, fastmath=CONTRACT)
 def forward(first, last, strips, u, delta, A, B, C, D, z, bias, initial, squash, gated, y, copies, final):
     _, length, dim = u.shape
@@ -40,6 +47,7 @@ def forward(first, last, strips, u, delta, A, B, C, D, z, bias, initial, squash,
     for task in range(first, last):  # a channel of one sequence
         b, c = task // dim, task % dim
         group = c * groups // dim
+        (first_B, row_B), (first_C, row_C) = _rows(B, b, group), _rows(C, b, group)
         for n in range(0, d_state, LANES):
             store(h, n, load(initial, task * d_state + n))
         for start in range(0, length, BLOCK):
@@ -53,17 +61,14 @@ def forward(first, last, strips, u, delta, A, B, C, D, z, bias, initial, squash,
             x = _column(u, b, start, count, c, column)
             store(steps, 0, step)
             store(drives, 0, step * x)
-            for i in range(count):
-                t = start + i
-                at_B = ((b * B.shape[1] + min(t, B.shape[1] - 1)) * groups + group) * d_state
-                at_C = ((b * C.shape[1] + min(t, C.shape[1] - 1)) * groups + group) * d_state
-                step, drive = spread(steps, i), spread(drives, i)
-                out = splat(u.dtype.type(0))
-                for n in range(0, d_state, LANES):
-                    state = exp2(step * load(A, c * d_state + n)) * load(h, n) + drive * load(B, at_B + n)
-                    store(h, n, state)
-                    out = out + state * load(C, at_C + n)
-                store(outs, i * LANES, out)
+            outs[:] = 0
+            for n in range(0, d_state, LANES):
+                rate, state = load(A, c * d_state + n), load(h, n)
+                for i in range(count):
+                    at_B, at_C = first_B + (start + i) * row_B + n, first_C + (start + i) * row_C + n
+                    state = exp2(spread(steps, i) * rate) * state + spread(drives, i) * load(B, at_B)
+                    store(outs, i * LANES, load(outs, i * LANES) + state * load(C, at_C))
+                store(h, n, state)
             out = totals(outs, 0) + x * D[c]
             if gated:
                 gate = _column(z, b, start, count, c, column)
@@ -96,6 +101,7 @@ def backward(
     )  # fmt: skip
     for task in range(first, last):  # a group of channels of one sequence
         b, group = task // groups, task % groups
+        (first_B, row_B), (first_C, row_C) = _rows(B, b, group), _rows(C, b, group)
         dB[0, b, :, group] = 0
         dC[0, b, :, group] = 0
         for c in range(group * width, (group + 1) * width):
@@ -107,27 +113,23 @@ def backward(
             for block in range(blocks - 1, -1, -1):
                 start = block * BLOCK
                 count = min(BLOCK, length - start)
-                # Forward once more, and this time every state of the block is kept.
-                for n in range(0, d_state, LANES):
-                    store(h, n, load(copies, ((b * blocks + block) * dim + c) * d_state + n))
                 raw = _column(delta, b, start, count, c, column) + bias[c]
                 step = softplus(raw) if squash else raw
                 x = _column(u, b, start, count, c, column)
                 store(steps, 0, step)
                 store(drives, 0, step * x)
-                for i in range(count):
-                    t = start + i
-                    at_B = ((b * B.shape[1] + min(t, B.shape[1] - 1)) * groups + group) * d_state
-                    at_C = ((b * C.shape[1] + min(t, C.shape[1] - 1)) * groups + group) * d_state
-                    out = zero
-                    for n in range(0, d_state, LANES):
-                        row = i * d_state + n
-                        decay = exp2(spread(steps, i) * load(A, c * d_state + n))
-                        state = decay * load(h, row) + spread(drives, i) * load(B, at_B + n)
-                        store(a, row, decay)
-                        store(h, row + d_state, state)
-                        out = out + state * load(C, at_C + n)
-                    store(outs, i * LANES, out)
+                # Forward once more, and this time every state of the block is kept.
+                outs[:] = 0
+                for n in range(0, d_state, LANES):
+                    rate, state = load(A, c * d_state + n), load(copies, ((b * blocks + block) * dim + c) * d_state + n)
+                    store(h, n, state)
+                    for i in range(count):
+                        at_B, at_C = first_B + (start + i) * row_B + n, first_C + (start + i) * row_C + n
+                        decay = exp2(spread(steps, i) * rate)
+                        state = decay * state + spread(drives, i) * load(B, at_B)
+                        store(a, i * d_state + n, decay)
+                        store(h, (i + 1) * d_state + n, state)
+                        store(outs, i * LANES, load(outs, i * LANES) + state * load(C, at_C))
                 # Through the gate: from here on a slope is the gradient with respect to C h + D u.
                 slope = _column(dy, b, start, count, c, column)
                 if gated:
@@ -140,28 +142,23 @@ def backward(
                     slope = slope * gate * opened
                 store(slopes, 0, slope)
                 # Through the states, backwards.
-                for i in range(count - 1, -1, -1):
-                    t = start + i
-                    at_B = ((b * B.shape[1] + min(t, B.shape[1] - 1)) * groups + group) * d_state
-                    at_C = ((b * C.shape[1] + min(t, C.shape[1] - 1)) * groups + group) * d_state
-                    dexponent, ddrive = zero, zero
-                    for n in range(0, d_state, LANES):
+                dexponents[:], ddrives[:] = 0, 0
+                for n in range(0, d_state, LANES):
+                    rate, grad, sum_A = load(A, c * d_state + n), load(dinitial, channel + n), load(dA, channel + n)
+                    for i in range(count - 1, -1, -1):
+                        at_B, at_C = first_B + (start + i) * row_B + n, first_C + (start + i) * row_C + n
                         row = i * d_state + n
-                        grad = load(dinitial, channel + n) + spread(slopes, i) * load(C, at_C + n)
-                        store(dC, at_C + n, load(dC, at_C + n) + spread(slopes, i) * load(h, row + d_state))
-                        store(dB, at_B + n, load(dB, at_B + n) + grad * spread(drives, i))
-                        ddrive = ddrive + grad * load(B, at_B + n)
+                        grad = grad + spread(slopes, i) * load(C, at_C)
+                        store(dC, at_C, load(dC, at_C) + spread(slopes, i) * load(h, row + d_state))
+                        store(dB, at_B, load(dB, at_B) + grad * spread(drives, i))
+                        store(ddrives, i * LANES, load(ddrives, i * LANES) + grad * load(B, at_B))
                         grad = grad * load(a, row)
-                        store(dinitial, channel + n, grad)
-                        grad = grad * load(h, row)
-                        dexponent = dexponent + grad * load(A, c * d_state + n)
-                        store(dA, channel + n, load(dA, channel + n) + grad * spread(steps, i))
-                    store(dexponents, i * LANES, dexponent)
-                    store(ddrives, i * LANES, ddrive)
-                # To the inputs. Past the end of the sequence slope and x are zero, and the rest is made so.
-                for i in range(count, BLOCK):
-                    store(dexponents, i * LANES, zero)
-                    store(ddrives, i * LANES, zero)
+                        through = grad * load(h, row)
+                        store(dexponents, i * LANES, load(dexponents, i * LANES) + through * rate)
+                        sum_A = sum_A + through * spread(steps, i)
+                    store(dinitial, channel + n, grad)
+                    store(dA, channel + n, sum_A)
+                # To the inputs. Past the end of the sequence slope and x are zero, too.
                 ddrive = totals(ddrives, 0)
                 dstep = totals(dexponents, 0) * log_two + ddrive * x
                 if squash:
