@@ -176,7 +176,7 @@ class Mamba(nn.Module):
         ``position`` is that of the first input. Here it does not matter.
         """
         weights = self.x_proj.weight.split([self.dt_rank, self.d_state, self.d_state])
-        return [F.linear(u, weight) for weight in weights]  # three products, for the same reason
+        return [F.linear(u, weight) for weight in weights]  # three products: see _project
 
     def _check(self, x, dims):
         d_model = self.in_proj.in_features
