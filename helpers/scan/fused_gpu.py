@@ -10,10 +10,13 @@ Why no associative scan over the positions: batch * dim channels occupy a T4 wit
 operations, never subtracts states to find a gradient, and reads channels-last tensors as they lie.
 
 What it costs at (batch 16, dim 128, length 784, d_state 16), float32, channels last: an estimate from shapes, data
-sheets and compiled code (tests/compile_fused_gpu.py). On an H200 it was found right, and not timed by itself. A tensor
-like u is 6.4 MB, B and C are 0.8 each, the states kept 14.7, the parts of dB and dC 25.7, written and read. A position
-takes a warp 8 and 10 SFU operations (4 of them exponentials of the scan) and 95 and 243 instructions. 256 warps are at
-most 2 for each of the T4's 160 schedulers and 1 for each of the A100's 432; their registers would allow 4 and 2. In
+sheets and compiled code (tests/compile_fused_gpu.py). On an H200 it was found right. On an idle H100 a call took 503
+microseconds forward and 1,400 with the backward, what Python adds included (python -m helpers.benchmark; upstream's
+kernel, with copies to its layout, 334 and 1,010): ten and seven times the bounds of the A100 below, so not memory and
+not arithmetic is what it waits for. A tensor like u is 6.4 MB, B and C are 0.8 each, the states kept 14.7, the parts of
+dB and dC 25.7, written and read. A position takes a warp 8 and 10 SFU operations (4 of them exponentials of the scan)
+and 95 and 243 instructions. 256 warps are at most 2 for each of the T4's 160 schedulers and 1 for each of the A100's
+432; their registers would allow 4 and 2. In
 microseconds::
 
                                                    forward        backward
