@@ -1,5 +1,6 @@
 """What is committed of past trainings agrees with itself, and with the command that is said to have made it."""
 
+import json
 import shlex
 
 import pytest
@@ -17,7 +18,7 @@ def test_command_log_and_figures_belong_together(path):
     assert [python, *module] == ["python", "-m", "helpers.train"] and path.stem.startswith(name)
     options = runs._parser().parse_args(shlex.split(about["command"])[3:])
     run = runs._asked(options)
-    assert about["arguments"] == run["arguments"] and about["seed"] == options.seed
+    assert about["arguments"] == json.loads(json.dumps(run["arguments"])) and about["seed"] == options.seed
     assert about["settings"] == {key: value for key, value in run.items() if key not in ("model", "arguments")}
     model = models.build(about["model"], about["arguments"])
     assert about["parameters"] == sum(p.numel() for p in model.parameters())
