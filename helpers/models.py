@@ -84,8 +84,8 @@ MIXERS = {
 }
 
 
-def places(length, d_model):
-    """Sines and cosines that tell attention where a position is: ``(length, d_model)`` (Vaswani, section 3.5)."""
+def sines(length, d_model):
+    """Sines and cosines that say where a position is: ``(length, d_model)`` (Vaswani, section 3.5)."""
     angles = torch.arange(length)[:, None] * torch.exp(torch.arange(0, d_model, 2) * (-math.log(1e4) / d_model))
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :d_model]
 
@@ -102,7 +102,7 @@ class PixelClassifier(nn.Module):
     """Reads a sequence in order, and answers from what its mixers remember of it.
 
     No part of it sees the positions side by side: the head gets one vector of ``d_model`` numbers. With an LSTM or a
-    state space model whatever it knows of *where* something was has gone through a state.
+    state space model whatever it knows of *where* something was has gone through a state, unless it is told the places.
 
     Args:
         mixer: what carries information from position to position, one of ``MIXERS``.
@@ -117,6 +117,8 @@ class PixelClassifier(nn.Module):
         dropout: share of what a layer adds that is dropped, by channels, in training.
         permutation: the seed of a fixed order in which the positions are read, or None for their own order. The order
             itself is kept with the weights.
+        places: whether sines and cosines that say where in the order it is are added to what is read at every position.
+            None: for attention alone, which sees no order otherwise.
         **options: of the mixer, such as ``d_state``.
 
     Raises:
@@ -135,6 +137,7 @@ class PixelClassifier(nn.Module):
         pooling="mean",
         dropout=0.0,
         permutation=None,
+        places=None,
         **options,
     ):
         super().__init__()
@@ -150,8 +153,8 @@ class PixelClassifier(nn.Module):
         self.blocks = nn.ModuleList(part(d_model, **options) for part in parts)
         self.norm = nn.LayerNorm(d_model)
         self.head = nn.Linear(d_model, classes)
-        # Attention alone sees no order in what it reads.
-        self.register_buffer("places", places(length, d_model) if mixer == "attention" else None, persistent=False)
+        told = mixer == "attention" if places is None else places
+        self.register_buffer("places", sines(length, d_model) if told else None, persistent=False)
         self.register_buffer("order", fixed_order(length, permutation))
 
     def forward(self, pixels, after=None):

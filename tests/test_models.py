@@ -97,6 +97,22 @@ def test_permutation_is_fixed_by_its_seed_and_kept_with_the_weights():
     assert torch.equal(model(x), plain(x[:, order])) and torch.equal(model.state_dict()["order"], order)
 
 
+def test_a_position_is_told_where_it_is_in_the_order_in_which_it_is_read():
+    torch.manual_seed(0)
+    model, x = PixelClassifier(d_model=8, length=40, permutation=5, places=True), torch.randn(2, 40, 1)
+    seen = []
+    model.norms[0].register_forward_hook(lambda module, given, result: seen.append(given[0]))
+    model(x)
+    t, i = torch.arange(40)[:, None], torch.arange(4)
+    angles = t / 10_000 ** (2 * i / 8)  # Vaswani and others, section 3.5
+    told = seen[0] - model.embedding(x[:, model.order])
+    torch.testing.assert_close(told[..., 0::2], angles.sin().expand(2, -1, -1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(told[..., 1::2], angles.cos().expand(2, -1, -1), atol=1e-5, rtol=0)
+    assert torch.equal(PixelClassifier("attention", 8, length=40).places, model.places)
+    assert PixelClassifier(length=40).places is None
+    assert PixelClassifier("attention", 8, length=40, places=False).places is None
+
+
 def test_dropout_is_for_training_only_and_drops_channels():
     torch.manual_seed(0)
     model, x = PixelClassifier(d_model=8, n_layer=1, dropout=0.5), torch.randn(1, 784, 1)
