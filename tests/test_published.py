@@ -39,6 +39,12 @@ def test_the_published_classifier_is_small_and_loads():
     assert models.load_checkpoint("smnist").pooling in ("mean", "sum", "last")
 
 
+def test_the_permuted_classifier_answers_from_its_last_position():
+    model = models.load_checkpoint("psmnist")
+    assert model.pooling == "last" and model.order.sort().values.tolist() == list(range(784))
+    assert checkpoint.about("psmnist", models.CHECKPOINTS)["test_accuracy"] >= 0.97
+
+
 def test_every_mixer_had_the_same_trials_and_only_its_best_was_tested():
     tried = {}
     for path in TRIALS.glob("small-*-muon*.json"):
