@@ -101,7 +101,7 @@ def fixed_order(length, seed):
 class PixelClassifier(nn.Module):
     """Reads a sequence in order, and answers from what its mixers remember of it.
 
-    No part of it sees the positions side by side: the head gets one vector of ``d_model`` numbers. With an LSTM or a
+    Its head sees no positions side by side: it gets one vector of ``d_model`` numbers. With an LSTM or a
     state space model whatever it knows of *where* something was has gone through a state, unless it is told the places.
 
     Args:
@@ -183,7 +183,7 @@ class PixelClassifier(nn.Module):
         read = torch.tensor([self.shape[0]] if after is None else list(after), device=x.device)
         if self.pooling != "sum":
             x = self.norm(x)
-        # A sum over positions has forgotten where each of them was: what is known of places, the states know.
+        # A sum over positions has forgotten where each of them was. Unless they are told, only the states know.
         if self.pooling == "last":
             x = x[:, read - 1]
         elif after is None:

@@ -43,7 +43,10 @@ def _clocked(epochs, **arguments):
 
 
 def _permuted(epochs):
-    """In an order without neighbours every position is told where it is; the answer comes from the last one alone."""
+    """The same size for an order without neighbours: every position is told where it is, and the last one answers.
+
+    Muon trains the matrices in the blocks, as in the small ones.
+    """
     run = _clocked(epochs, pooling="last", permutation=PERMUTATION, places=True)
     return {**run, "lr": 3e-3, "muon": 0.02, "ssm_lr": 0.0}
 
