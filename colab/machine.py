@@ -64,7 +64,7 @@ def describe() -> Machine:
     from helpers import benchmark
     from helpers.scan import backends
 
-    device = benchmark.device().type
+    device = machine.device().type
     properties = torch.cuda.get_device_properties(0) if device == "cuda" else None
     return Machine(
         python=platform.python_version(),

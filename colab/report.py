@@ -26,8 +26,8 @@ CHECKPOINT = "smnist"
 
 
 def versions() -> str:
-    found = [f"CUDA {torch.version.cuda}", *measure.versions(PACKAGES), f"wheels known in {wheels.table()['checked']}"]
-    return f"{benchmark.machine()}; {measure.processor()}; {', '.join(found)}."
+    found = [f"CUDA {torch.version.cuda}", *machine.versions(PACKAGES), f"wheels known in {wheels.table()['checked']}"]
+    return f"{machine.describe()}; {machine.processor()}; {', '.join(found)}."
 
 
 def chosen() -> str:
@@ -57,12 +57,12 @@ def timings(names: list[str], device: torch.device, batch: int = BATCH, length: 
     for backward in (False, True):
         same = {"batch": batch, "device": device, "backward": backward}
         calls = {name: contenders.call(length, name=name, **same) for name in names}
-        times.append(benchmark.seconds(calls, repeats=20 if device.type == "cuda" else 3))
+        times.append(measure.median_seconds(calls, repeats=20 if device.type == "cuda" else 3))
     header = [f"batch {batch}, length {length}", "forward, ms", "and backward, ms"]
-    rows = [(name, *(measure.digits(1e3 * passed[name]) for passed in times)) for name in names]
+    rows = [(name, *(measure.format_number(1e3 * passed[name]) for passed in times)) for name in names]
     if device.type == "cuda":
         header.append("memory")
-        rows = [(*row, measure.amount(measure.peak_bytes(calls[row[0]], device))) for row in rows]
+        rows = [(*row, measure.format_bytes(measure.peak_bytes(calls[row[0]], device))) for row in rows]
     return table(header, rows)
 
 
@@ -71,9 +71,9 @@ def accuracy(device: torch.device, images: int | None = None) -> str:
     record = json.loads((models.CHECKPOINTS / f"{CHECKPOINT}.json").read_text(encoding="utf-8"))
     tested = TensorDataset(*(tensor[:images] for tensor in mnist.sequences(mnist.load(train=False))))
     model, found = models.load_checkpoint(CHECKPOINT).to(device), []
-    took = measure.once(lambda: found.append(train.evaluate(model, DataLoader(tested, 100))))
+    took = measure.time_once(lambda: found.append(train.evaluate(model, DataLoader(tested, 100))))
     return (
-        f"{CHECKPOINT}: {found[0]}, in {measure.duration(took)}; its record says {record['test_accuracy']:.2%} of all."
+        f"{CHECKPOINT}: {found[0]}, in {measure.format_duration(took)}; its record says {record['test_accuracy']:.2%} of all."
     )
 
 
@@ -89,7 +89,7 @@ def main(arguments=None) -> int:
         print(f"The machine cannot be asked: {failure}.")
         return 1
     print(f"{errors}\n", flush=True)
-    device = benchmark.device()
+    device = machine.device()
     print(f"{timings(right, device)}\n", flush=True)
     print(accuracy(device, options.images))
     return 0

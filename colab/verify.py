@@ -31,28 +31,28 @@ def verify(backend: str, device: str, dtypes: list[str], deadline: Deadline) -> 
 
 def kernel(backend: str):
     """The scan of a backend, by itself: nothing is chosen, and nothing else takes its place."""
-    from helpers.scan import official, selective_scan
+    from helpers.scan import mamba_ssm_kernel, selective_scan
 
     if backend != "mamba_ssm":
         return functools.partial(selective_scan, backend=backend)
-    importlib.import_module(official.KERNEL)
-    if not official.compiled():
-        raise Failed(f"{official.KERNEL} is not compiled")
-    return official.scan
+    importlib.import_module(mamba_ssm_kernel.KERNEL)
+    if not mamba_ssm_kernel.compiled():
+        raise Failed(f"{mamba_ssm_kernel.KERNEL} is not compiled")
+    return mamba_ssm_kernel.scan
 
 
 def error(scan, device: str, dtype: str, length: int) -> float:
     """The largest error of a scan's output and gradients."""
     import torch
 
-    from helpers import contenders, record
+    from helpers.testing import exact_scan, scan_inputs, with_gradients, worst_error
 
-    inputs, dy = contenders.scan_inputs(BATCH, length, device, DIM, D_STATE)
+    inputs, dy = scan_inputs(BATCH, length, device, DIM, D_STATE)
     kind = getattr(torch, dtype)  # of what varies along the sequence; the rest is float32, as in a block
     inputs = {k: x.detach().to(kind if x.dim() == 3 else x.dtype).requires_grad_() for k, x in inputs.items()}
     dy = dy.to(kind)
-    work = contenders.Work(lambda: scan(*inputs.values(), delta_softplus=True), inputs, dy)
-    return record.difference(work.both(), contenders.expected(inputs, dy))
+    found = with_gradients(lambda: scan(*inputs.values(), delta_softplus=True), inputs, dy)
+    return worst_error(found, exact_scan(inputs, dy))
 
 
 def main(backend: str, device: str, *dtypes: str) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse
-from safetensors.torch import save as serialise
+from safetensors.torch import save as serialize
 
 from helpers import files
 
@@ -37,7 +37,7 @@ def save(path: Path, state: dict) -> None:
     """
     tensors = {}
     text = json.dumps(_without_tensors(state, "", tensors))
-    content = serialise(tensors, metadata={"state": text, "sha256": _sum(tensors, text)})
+    content = serialize(tensors, metadata={"state": text, "sha256": _checksum(tensors, text)})
     try:
         files.write(Path(path), content)
     except OSError as error:
@@ -65,7 +65,7 @@ def load(path: Path) -> dict:
         text, checksum = header["state"], header["sha256"]
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise damaged from error
-    if _sum(tensors, text) != checksum:
+    if _checksum(tensors, text) != checksum:
         raise damaged
     state = json.loads(text)
     for name, tensor in tensors.items():
@@ -88,7 +88,7 @@ def _without_tensors(state, name, tensors):
     return rest
 
 
-def _sum(tensors, text):
+def _checksum(tensors, text):
     checksum = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -97,7 +97,7 @@ def _sum(tensors, text):
     return checksum.hexdigest()
 
 
-def about(name: str, folder: Path) -> dict:
+def read_record(name: str, folder: Path) -> dict:
     """Read ``<name>.json``: what a published classifier is, how it was trained, and how good it was."""
     path = Path(folder) / f"{name}.json"
     try:
@@ -109,10 +109,10 @@ def about(name: str, folder: Path) -> dict:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
 
 
-def publishable(name: str, folder: Path, model, about: dict) -> None:
+def write_published(name: str, folder: Path, model, record: dict) -> None:
     """Write ``<name>.safetensors``, ``.json`` and ``.csv`` beside a training's own files, ready to be published."""
     save(folder / f"{name}.safetensors", model.state_dict())
-    files.write(folder / f"{name}.json", (json.dumps(about, indent=2) + "\n").encode())
+    files.write(folder / f"{name}.json", (json.dumps(record, indent=2) + "\n").encode())
     files.write(folder / f"{name}.csv", (folder / LOG).read_bytes())
 
 
@@ -126,7 +126,7 @@ def _number(text):
     return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
-class Keeper:
+class Checkpointer:
     """What a training writes down while it runs, and finds again: ``last`` and ``best.safetensors``, and ``log.csv``.
 
     Args:
@@ -198,8 +198,8 @@ class Keeper:
         except OSError as error:
             raise CheckpointError(f"{self.folder / LOG} cannot be written: {error}. Free some space there.") from error
 
-    def says(self) -> str:
-        """A sentence on what is kept."""
+    def advice(self) -> str:
+        """A sentence on the last good checkpoint, or nothing if there is none."""
         if self.folder is None or not (self.folder / LAST).exists():
             return ""
         step = load(self.folder / LAST)["counters"]["step"]

@@ -1,8 +1,8 @@
 """Classifiers of sequences: ``(batch, length, channels)`` in, ``(batch, classes)`` logits out.
 
-``PixelClassifier`` is one classifier around an exchangeable mixer: Mamba, plain or with rotary position embedding, its
-ancestor S4D, an LSTM, or a Transformer's attention. What mixes positions is all that differs between them. The rest of
-the file are yardsticks that see the whole digit at once, and :func:`load_checkpoint`.
+``PixelClassifier`` is one classifier around an exchangeable mixer, any of :mod:`helpers.layers`. What mixes positions is
+all that differs between them. The rest of the file are yardsticks that see the whole digit at once, and
+:func:`load_checkpoint`.
 """
 
 import math
@@ -12,80 +12,24 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers import checkpoint
-from helpers.mamba import Mamba, RotaryMamba
-from helpers.s4d import S4D
+from helpers import checkpoint, layers
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
 
-# --- mixers: (batch, length, d_model) to the same, position t sees positions 0 to t -----------------------------------
-
-
-class LSTM(nn.Module):
-    """A long short-term memory as wide as the sequence (Hochreiter and Schmidhuber, 1997)."""
-
-    def __init__(self, d_model):
-        super().__init__()
-        self.lstm = nn.LSTM(d_model, d_model, batch_first=True)
-
-    def forward(self, x):
-        return self.lstm(x)[0]
-
-
-class Attention(nn.Module):
-    """Causal multi-head attention (Vaswani and others, arXiv 1706.03762, section 3.2).
-
-    Args:
-        d_model: width of the sequence, a multiple of ``n_head``.
-        n_head: heads, each ``d_model / n_head`` wide.
-    """
-
-    def __init__(self, d_model, n_head=4):
-        super().__init__()
-        if d_model % n_head:
-            raise ValueError(f"d_model must be a multiple of n_head = {n_head}, got {d_model}")
-        self.n_head = n_head
-        self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
-        self.out_proj = nn.Linear(d_model, d_model, bias=False)
-
-    def forward(self, x):
-        q, k, v = (part.unflatten(-1, (self.n_head, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (batch, n_head, length, d_model / n_head)
-        return self.out_proj(y.transpose(1, 2).flatten(-2))
-
-
-class Memoryless(Mamba):
-    """A Mamba block whose state forgets everything at every step, ``exp(delta A) = 0``, and cannot learn otherwise.
-
-    What it still sees of the past is what its convolution sees: the last ``d_conv`` positions.
-    """
-
-    def __init__(self, d_model, **options):
-        super().__init__(d_model, **options)
-        self.A_log.requires_grad_(False).fill_(30.0)  # A = -exp(30)
-
-
-class FeedForward(nn.Sequential):
-    """What follows attention in a Transformer: every position by itself, through twice the width."""
-
-    def __init__(self, d_model, n_head=None):
-        super().__init__(nn.Linear(d_model, 2 * d_model), nn.GELU(), nn.Linear(2 * d_model, d_model))
-
-
-# What stands behind a norm and beside a residual connection, layer by layer.
+# The sub-layers of each block; each is pre-normed and residual.
 MIXERS = {
-    "mamba": (Mamba,),
-    "rotary": (RotaryMamba,),
-    "memoryless": (Memoryless,),
-    "s4d": (S4D,),
-    "lstm": (LSTM,),
-    "attention": (Attention, FeedForward),
+    "mamba": (layers.Mamba,),
+    "mamba-rope": (layers.MambaRoPE,),
+    "memoryless": (layers.Memoryless,),
+    "s4d": (layers.S4D,),
+    "lstm": (layers.LSTM,),
+    "attention": (layers.Attention, layers.FeedForward),
 }
 
 
-def sines(length, d_model):
-    """Sines and cosines that say where a position is: ``(length, d_model)`` (Vaswani, section 3.5)."""
+def sinusoidal_encoding(length, d_model):
+    """Sines and cosines of each position, ``(length, d_model)`` (Vaswani and others, arXiv 1706.03762, section 3.5)."""
     angles = torch.arange(length)[:, None] * torch.exp(torch.arange(0, d_model, 2) * (-math.log(1e4) / d_model))
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :d_model]
 
@@ -101,8 +45,8 @@ def fixed_order(length, seed):
 class PixelClassifier(nn.Module):
     """Reads a sequence in order, and answers from what its mixers remember of it.
 
-    Its head sees no positions side by side: it gets one vector of ``d_model`` numbers. With an LSTM or a
-    state space model whatever it knows of *where* something was has gone through a state, unless it is told the places.
+    Its head sees no positions side by side: it gets one vector of ``d_model`` numbers. With an LSTM or a state space
+    model, whatever it knows of *where* something was has gone through a state, unless there is a positional encoding.
 
     Args:
         mixer: what carries information from position to position, one of ``MIXERS``.
@@ -117,7 +61,7 @@ class PixelClassifier(nn.Module):
         dropout: share of what a layer adds that is dropped, by channels, in training.
         permutation: the seed of a fixed order in which the positions are read, or None for their own order. The order
             itself is kept with the weights.
-        places: whether sines and cosines that say where in the order it is are added to what is read at every position.
+        positional_encoding: whether sines and cosines of its position are added to what is read at each position.
             None: for attention alone, which sees no order otherwise.
         **options: of the mixer, such as ``d_state``.
 
@@ -137,7 +81,7 @@ class PixelClassifier(nn.Module):
         pooling="mean",
         dropout=0.0,
         permutation=None,
-        places=None,
+        positional_encoding=None,
         **options,
     ):
         super().__init__()
@@ -153,19 +97,21 @@ class PixelClassifier(nn.Module):
         self.blocks = nn.ModuleList(part(d_model, **options) for part in parts)
         self.norm = nn.LayerNorm(d_model)
         self.head = nn.Linear(d_model, classes)
-        told = mixer == "attention" if places is None else places
-        self.register_buffer("places", sines(length, d_model) if told else None, persistent=False)
+        encoded = mixer == "attention" if positional_encoding is None else positional_encoding
+        encoding = sinusoidal_encoding(length, d_model) if encoded else None
+        self.register_buffer("positional_encoding", encoding, persistent=False)
         self.register_buffer("order", fixed_order(length, permutation))
 
-    def forward(self, pixels, after=None):
+    def forward(self, pixels, prefix_lengths=None):
         """``(batch, length, channels)`` to logits.
 
         Args:
             pixels: ``(batch, length, channels)``.
-            after: numbers of positions, each from 1 to ``length``: what is the answer when so many have been read?
+            prefix_lengths: numbers of positions, each from 1 to ``length``: the answers when so many have been read.
 
         Returns:
-            ``(batch, classes)``, the answer to the whole sequence; with ``after`` ``(batch, len(after), classes)``.
+            ``(batch, classes)``, the answer to the whole sequence; with ``prefix_lengths``
+            ``(batch, len(prefix_lengths), classes)``.
         """
         if pixels.dim() != 3 or tuple(pixels.shape[1:]) != self.shape:
             raise ValueError(f"pixels must be (batch, length, channels) = (batch, {self.shape[0]}, {self.shape[1]}),"
@@ -173,20 +119,20 @@ class PixelClassifier(nn.Module):
         if self.order is not None:
             pixels = pixels[:, self.order]
         x = self.embedding(pixels)
-        if self.places is not None:
-            x = x + self.places
+        if self.positional_encoding is not None:
+            x = x + self.positional_encoding
         for norm, block in zip(self.norms, self.blocks, strict=True):
             y = block(norm(x))
             if self.dropout and self.training:
                 y = F.dropout1d(y.mT, self.dropout).mT  # a channel is dropped in the whole sequence, or not at all
             x = x + y
-        read = torch.tensor([self.shape[0]] if after is None else list(after), device=x.device)
+        read = torch.tensor([self.shape[0]] if prefix_lengths is None else list(prefix_lengths), device=x.device)
         if self.pooling != "sum":
             x = self.norm(x)
-        # A sum over positions has forgotten where each of them was. Unless they are told, only the states know.
+        # A sum over positions has forgotten where each of them was. Without positional encoding only the states know.
         if self.pooling == "last":
             x = x[:, read - 1]
-        elif after is None:
+        elif prefix_lengths is None:
             x = x.sum(1, keepdim=True)
         else:
             x = x.cumsum(1, dtype=torch.promote_types(x.dtype, torch.float32))[:, read - 1]
@@ -195,7 +141,7 @@ class PixelClassifier(nn.Module):
         elif self.pooling == "sum":
             x = self.norm(x)
         logits = self.head(x)  # (batch, len(read), classes)
-        return logits[:, 0] if after is None else logits
+        return logits[:, 0] if prefix_lengths is None else logits
 
 
 # --- yardsticks, which see all 784 pixels at once ---------------------------------------------------------------------
@@ -240,7 +186,7 @@ class FlattenedClassifier(nn.Module):
         super().__init__()
         if mixer not in ("mamba", "frozen", "identity"):
             raise ValueError(f"mixer must be 'mamba', 'frozen' or 'identity', got {mixer!r}")
-        self.block = nn.Identity() if mixer == "identity" else Mamba(1).requires_grad_(mixer == "mamba")
+        self.block = nn.Identity() if mixer == "identity" else layers.Mamba(1).requires_grad_(mixer == "mamba")
         self.head = nn.Linear(784, 10)
         self.register_buffer("order", fixed_order(784, permutation))
 
@@ -273,7 +219,7 @@ def load_checkpoint(name: str, folder=CHECKPOINTS) -> nn.Module:
     Raises:
         helpers.checkpoint.CheckpointError: if a file is missing or damaged; the message says which, and what to do.
     """
-    about = checkpoint.about(name, folder)
-    model = build(about["model"], about["arguments"])
+    record = checkpoint.read_record(name, folder)
+    model = build(record["model"], record["arguments"])
     model.load_state_dict(checkpoint.load(Path(folder) / f"{name}.safetensors"))
     return model.eval()

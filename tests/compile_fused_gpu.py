@@ -1,4 +1,4 @@
-"""Compile the kernels of helpers.scan.fused_gpu for GPUs that are not there, and say what they would occupy.
+"""Compile the kernels of helpers.scan.triton_kernel for GPUs that are not there, and say what they would occupy.
 
 ``python tests/compile_fused_gpu.py [75 80 ...]`` launches the scan as on a GPU, takes down what the kernels are called
 with, and hands that to Triton's compiler for each compute capability. One line for each: registers and bytes of spilled
@@ -20,7 +20,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from helpers.scan import fused_gpu
+from helpers.scan import triton_kernel
 
 # Per multiprocessor: programs, warps, shared memory (KiB). CUDA C++ Programming Guide, technical specifications.
 LIMITS = {75: (16, 32, 64), 80: (32, 64, 164), 89: (24, 48, 100), 90: (32, 64, 228), 100: (32, 64, 228)}
@@ -74,13 +74,13 @@ def record(dtype=torch.float32, minimal=False, channels_last=True, batch=16, dim
     A, D, delta_bias, state = (torch.zeros(n) for n in ((dim, d_state), dim, dim, (batch, dim, d_state)))
     B, C = (sequence(groups * d_state).unflatten(1, (groups, d_state)) for _ in "BC")
     options = (None, None, None, None, False) if minimal else (D, z, delta_bias, state, True)
-    kernels = [Recorder(fused_gpu._forward_kernel), Recorder(fused_gpu._backward_kernel)]
-    fused_gpu._forward_kernel, fused_gpu._backward_kernel = kernels
+    kernels = [Recorder(triton_kernel._forward_kernel), Recorder(triton_kernel._backward_kernel)]
+    triton_kernel._forward_kernel, triton_kernel._backward_kernel = kernels
     try:
-        y, last_state = fused_gpu.scan(u, delta, A, B, C, *options)
+        y, last_state = triton_kernel.scan(u, delta, A, B, C, *options)
         torch.autograd.grad([y, last_state][: 1 if minimal else 2], u, [y, last_state][: 1 if minimal else 2])
     finally:
-        fused_gpu._forward_kernel, fused_gpu._backward_kernel = (k.kernel for k in kernels)
+        triton_kernel._forward_kernel, triton_kernel._backward_kernel = (k.kernel for k in kernels)
     return kernels
 
 

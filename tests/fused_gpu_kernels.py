@@ -1,4 +1,4 @@
-"""The kernels of helpers.scan.fused_gpu: their numbers, and their operators.
+"""The kernels of helpers.scan.triton_kernel: their numbers, and their operators.
 
 test_fused_gpu.py runs this file in a process of its own: with TRITON_INTERPRET=1, set before triton is imported, on the
 CPU under Triton's interpreter, and where there is a GPU once more on that. Outputs are held against oracle.py,
@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers.scan import fused_gpu, reference
+from helpers.scan import triton_kernel, reference
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 BOUND = 2e-5  # of max|x - y| / max|y|, for y, the last state and every gradient in float32
@@ -67,7 +67,7 @@ def error(x, y):
 
 def check(given, delta_softplus=True, through=("y", "last_state"), bound=BOUND, half_bound=None):
     """Hold y, the last state and all gradients, arriving ``through`` these results, against float64."""
-    results = dict(zip(("y", "last_state"), fused_gpu.scan(**given, delta_softplus=delta_softplus), strict=True))
+    results = dict(zip(("y", "last_state"), triton_kernel.scan(**given, delta_softplus=delta_softplus), strict=True))
     assert results["y"].dtype == given["u"].dtype and results["last_state"].dtype == torch.float32
     exact = in_float64(given)
     expected = dict(zip(("y", "last_state"), plain(**exact, delta_softplus=delta_softplus), strict=True))
@@ -154,8 +154,8 @@ def test_dtypes_may_differ():
     check(given, half_bound=torch.finfo(torch.bfloat16).eps)
     # Autograd would cast the gradients by itself; the operator must not rely on it.
     tensors = [x.detach() for x in given.values()]
-    y, last_state, states = fused_gpu._forward(*tensors, True, True)
-    gradients = fused_gpu._backward(*tensors[:-1], True, True, states, y, last_state)
+    y, last_state, states = triton_kernel._forward(*tensors, True, True)
+    gradients = triton_kernel._backward(*tensors[:-1], True, True, states, y, last_state)
     assert [x.dtype for x in gradients] == [x.dtype for x in tensors]
 
 
@@ -179,7 +179,7 @@ def test_any_strides():
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_layout_is_kept(channels_last):
     given = arguments(channels_last=channels_last)
-    y, _ = fused_gpu.scan(**given, delta_softplus=True)
+    y, _ = triton_kernel.scan(**given, delta_softplus=True)
     assert y.stride() == given["u"].stride()
     du, dz = torch.autograd.grad(y.sum(), [given["u"], given["z"]])
     assert du.stride() == dz.stride() == given["u"].stride()
@@ -192,7 +192,7 @@ def test_softplus_is_right_where_it_is_large_and_where_it_is_small():
     delta = raw.clone().view(1, -1, 1).requires_grad_()
     one = torch.ones(1, 1, 1, 1, device=DEVICE)
     A = -torch.ones(len(raw), 1, device=DEVICE)
-    y, _ = fused_gpu.scan(torch.ones_like(delta), delta, A, one, one, *[None] * 4, True)
+    y, _ = triton_kernel.scan(torch.ones_like(delta), delta, A, one, one, *[None] * 4, True)
     y.sum().backward()
     exact = raw.double()
     for found, right in ((y, torch.log1p(exact.exp())), (delta.grad, exact.sigmoid())):
@@ -200,7 +200,7 @@ def test_softplus_is_right_where_it_is_large_and_where_it_is_small():
         assert ((found.flatten() - right) / right).abs().max() < BOUND
     for extreme in (-1e4, -float("inf")):
         u = torch.ones(1, 1, 1, device=DEVICE)
-        y, _ = fused_gpu.scan(u, torch.full_like(u, extreme), A[:1], one, one, *[None] * 4, True)
+        y, _ = triton_kernel.scan(u, torch.full_like(u, extreme), A[:1], one, one, *[None] * 4, True)
         assert y.item() == 0
 
 
@@ -216,25 +216,25 @@ def test_the_same_every_time():
     runs = []
     for _ in range(2):
         given = arguments(batch=1, dim=9, d_state=16)
-        results = fused_gpu.scan(**given, delta_softplus=True)
+        results = triton_kernel.scan(**given, delta_softplus=True)
         runs.append([*results, *torch.autograd.grad(results, list(given.values()), results)])
     assert all(torch.equal(x, y) for x, y in zip(*runs, strict=True))
 
 
 def test_no_states_are_kept_without_a_gradient(monkeypatch):
     kept = []
-    original = fused_gpu._results
-    monkeypatch.setattr(fused_gpu, "_results", lambda u, A, keep: kept.append(keep) or original(u, A, keep))
+    original = triton_kernel._results
+    monkeypatch.setattr(triton_kernel, "_results", lambda u, A, keep: kept.append(keep) or original(u, A, keep))
     given = arguments()
-    y, _ = fused_gpu.scan(**given, delta_softplus=True)
+    y, _ = triton_kernel.scan(**given, delta_softplus=True)
     with torch.no_grad():
-        again, _ = fused_gpu.scan(**given, delta_softplus=True)
+        again, _ = triton_kernel.scan(**given, delta_softplus=True)
     assert kept == [True, False] and torch.equal(y, again)
 
 
 def test_differentiating_twice_is_refused():
     given = arguments()
-    y, _ = fused_gpu.scan(**given, delta_softplus=True)
+    y, _ = triton_kernel.scan(**given, delta_softplus=True)
     (du,) = torch.autograd.grad(y.sum(), given["u"], create_graph=True)
     with pytest.raises(RuntimeError, match='only once; backend="associative" can twice'):
         torch.autograd.grad(du.sum(), given["delta"])
@@ -244,11 +244,11 @@ def test_differentiating_twice_is_refused():
 @pytest.mark.parametrize("without", [(), OPTIONAL], ids=["all", "minimal"])
 def test_operators(channels_last, without):
     given = arguments(batch=1, length=8, channels_last=channels_last, without=without)
-    torch.library.opcheck(fused_gpu._forward, (*given.values(), True, True))
+    torch.library.opcheck(triton_kernel._forward, (*given.values(), True, True))
     tensors = [x if x is None else x.detach() for x in given.values()]
-    y, last_state, states = fused_gpu._forward(*tensors, True, True)
+    y, last_state, states = triton_kernel._forward(*tensors, True, True)
     torch.library.opcheck(
-        fused_gpu._backward, (*tensors[:-1], "initial_state" not in without, True, states, y, last_state)
+        triton_kernel._backward, (*tensors[:-1], "initial_state" not in without, True, states, y, last_state)
     )
 
 
@@ -257,7 +257,7 @@ def test_compile(channels_last):
     given = arguments(channels_last=channels_last)
 
     def loss(**given):
-        y, last_state = fused_gpu.scan(**given, delta_softplus=True)
+        y, last_state = triton_kernel.scan(**given, delta_softplus=True)
         return y.square().sum() + last_state.square().sum()
 
     eager = torch.autograd.grad(loss(**given), list(given.values()))

@@ -77,7 +77,7 @@ def test_record_holds_what_was_printed(whole):
     tables = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     for row in rows(folder):
         cells = (
-            [measure.digits(float(row["seconds"]) * 1e3), f"{float(row['ratio']):.2f}"] if row["seconds"] else ["", ""]
+            [measure.format_number(float(row["seconds"]) * 1e3), f"{float(row['ratio']):.2f}"] if row["seconds"] else ["", ""]
         )
         assert [row["name"], *cells, row["note"]] in tables, row
 
@@ -280,8 +280,8 @@ def test_estimates():
     assert measure.forecast([(64, 9.0), (256, 1 + 256 * 2), (1024, 1 + 1024 * 2)], 4096) == 1 + 4096 * 2
     assert measure.forecast([(256, 3.0), (1024, 2.0)], 4096) == 2, "noise is no reason for hope"
     assert measure.forecast([(1, 3.0), (1, 2.0)], 4) == 2
-    assert [measure.digits(x) for x in (0.01234, 9.876, 123.4, 1234.5)] == ["0.0123", "9.88", "123", "1,234"]
-    assert measure.duration(0.0005) == "0.50 ms" and measure.duration(7200) == "2.0 h"
+    assert [measure.format_number(x) for x in (0.01234, 9.876, 123.4, 1234.5)] == ["0.0123", "9.88", "123", "1,234"]
+    assert measure.format_duration(0.0005) == "0.50 ms" and measure.format_duration(7200) == "2.0 h"
     budget = measure.Budget(seconds=60, gigabytes=1)
     assert budget.refusal(14, 1e9, calls=4) is None
     assert budget.refusal(30, 1e9, calls=4) == "not run: would need about 2.0 min, 30 s a call"
@@ -341,10 +341,10 @@ def test_killed_process_is_a_line(command, lengths):
 
 def test_rounds_take_turns_and_short_ones_are_repeated_more_often():
     order = []
-    times = measure.rounds({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
+    times = measure.time_interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
     assert order == ["a", "b"] * 4 and [len(x) for x in times.values()] == [3, 3]
-    assert len(measure.rounds({"a": lambda: None}, 3, fill=0.01)["a"]) == 30
-    assert measure.ratio([2.0, 9.0, 4.0], [1.0, 3.0, 4.0]) == 2
+    assert len(measure.time_interleaved({"a": lambda: None}, 3, fill=0.01)["a"]) == 30
+    assert measure.median_ratio([2.0, 9.0, 4.0], [1.0, 3.0, 4.0]) == 2
 
 
 def temporary(*megabytes):
@@ -358,21 +358,21 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="memory on a CP
 
 @needs_linux
 def test_peak_memory_sees_what_is_not_torchs_and_is_gone_when_the_call_returns():
-    assert measure.in_a_process(temporary, 100, 20) == pytest.approx([100e6, 20e6], rel=0.1)
+    assert measure.run_in_process(temporary, 100, 20) == pytest.approx([100e6, 20e6], rel=0.1)
 
 
 @needs_linux
 @pytest.mark.skipif("numba" not in helpers.scan.backends("cpu"), reason="there is no fused CPU scan here")
 def test_fused_scan_holds_no_states_and_the_reference_does():
     states = 4 * 4 * 256 * contenders.DIM * contenders.D_STATE
-    peaks = {name: measure.in_a_process(contenders.cost, name, 4, 256, "cpu", 1)[0] for name in ("numba", "reference")}
+    peaks = {name: measure.run_in_process(contenders.cost, name, 4, 256, "cpu", 1)[0] for name in ("numba", "reference")}
     assert peaks["numba"] < states < peaks["reference"] < 1.5 * contenders.bytes_held("reference", 4, 256, True)
 
 
 def test_process_that_is_killed_does_not_take_us_with_it():
     with pytest.raises(BrokenProcessPool):
-        measure.in_a_process(os._exit, 1)
-    assert measure.in_a_process(max, 1, 2) == 2
+        measure.run_in_process(os._exit, 1)
+    assert measure.run_in_process(max, 1, 2) == 2
 
 
 IMPORTED = """

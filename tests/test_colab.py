@@ -86,7 +86,7 @@ def test_what_a_capability_means(monkeypatch, capability, dtypes, line):
     import torch
 
     from helpers import benchmark, runs
-    from helpers.scan import fused_gpu
+    from helpers.scan import triton_kernel
 
     properties = type("Properties", (), {"total_memory": 15.8e9})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -98,11 +98,11 @@ def test_what_a_capability_means(monkeypatch, capability, dtypes, line):
     here = machine.describe()
     assert (here.device, here.capability, here.dtypes()) == ("cuda", capability, dtypes)
     assert str(here).splitlines()[1] == f"GPU:         {line}"
-    assert benchmark.device().type == "cuda" and fused_gpu.available("cuda")
+    assert machine.device().type == "cuda" and triton_kernel.available("cuda")
     if capability < (8, 0):
         assert runs.faster_in_bfloat16(torch.device("cuda")) is False, "whatever is measured"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (6, 1))
-    assert not fused_gpu.available("cuda")
+    assert not triton_kernel.available("cuda")
 
 
 # --------------------------------------------------------------------------------------------------- our own kernels
@@ -144,10 +144,10 @@ def test_own_kernels_in_their_order(answers, capsys):
 def scan(monkeypatch):
     """``helpers.scan`` where every backend says that it runs, and what is left out is read anew."""
     from helpers import scan
-    from helpers.scan import fused_gpu
+    from helpers.scan import triton_kernel
 
-    monkeypatch.setattr(scan.official, "available", lambda device: True)
-    monkeypatch.setattr(fused_gpu, "available", lambda device: True)
+    monkeypatch.setattr(scan.mamba_ssm_kernel, "available", lambda device: True)
+    monkeypatch.setattr(triton_kernel, "available", lambda device: True)
     monkeypatch.setattr(scan, "_numba_works", lambda: True)
 
     def forget():
@@ -355,5 +355,5 @@ def test_report(monkeypatch, capsys):
     assert re.search(r"\| associative +\| +- \| +- \| it is wrong +\|", said)
     timed = said.partition("batch 1, length 20")[2]
     assert re.search(r"\| numba +\| +[\d.]+ \| +[\d.]+ \|", timed) and "associative" not in timed
-    record = checkpoint.about("smnist", models.CHECKPOINTS)["test_accuracy"]
+    record = checkpoint.read_record("smnist", models.CHECKPOINTS)["test_accuracy"]
     assert re.search(rf"smnist: \d+\.\d\d% .*50 digits\), in .*; its record says {record:.2%} of all\.\n$", said)

@@ -30,7 +30,7 @@ def load_ipython_extension(shell):  # as Colab's own: it is loaded when a page s
 """
 CELLS = """
 import sys
-sys.path.insert(0, {stand_in!r})
+sys.path.insert(0, {mamba_ssm_shim!r})
 import google.colab
 import json, os
 
@@ -69,10 +69,10 @@ def colab(tmp_path_factory):
     for command in (["init", "-q", "-b", setting["ref"]], ["add", "-A"], [*identity, "commit", "-q", "-m", "all"]):
         subprocess.run(["git", *command], cwd=repository, env=clean, check=True)
 
-    stand_in = folder / "stand-in" / "google" / "colab"
-    stand_in.mkdir(parents=True)
-    (stand_in / "__init__.py").write_text(COLAB)
-    (stand_in / "output.py").write_text("")  # which JAX imports there
+    mamba_ssm_shim = folder / "stand-in" / "google" / "colab"
+    mamba_ssm_shim.mkdir(parents=True)
+    (mamba_ssm_shim / "__init__.py").write_text(COLAB)
+    (mamba_ssm_shim / "output.py").write_text("")  # which JAX imports there
     profile = folder / "ipython" / "profile_default"
     profile.mkdir(parents=True)
     (profile / "ipython_config.py").write_text('get_config().InteractiveShellApp.extensions = ["google.colab"]\n')
@@ -119,7 +119,7 @@ def test_the_first_cell_of_every_page(colab, tmp_path):
     work = [[cells(path.name)[1].source, str(tmp_path / path.stem)] for path in NOTEBOOKS]
     work.append(work[0])  # and one of them twice
     (tmp_path / "cells.json").write_text(json.dumps(work))
-    code = CELLS.format(stand_in=environment["PYTHONPATH"], cells=str(tmp_path / "cells.json"), name=name)
+    code = CELLS.format(mamba_ssm_shim=environment["PYTHONPATH"], cells=str(tmp_path / "cells.json"), name=name)
     run = subprocess.run([python, "-c", code], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.count(f"from {name}/helpers/__init__.py") == len(work), run.stdout

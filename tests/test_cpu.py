@@ -14,8 +14,8 @@ pytest.importorskip("numba")
 
 from numba import njit
 
-from helpers import cpu
-from helpers.cpu import LANES, exp2, load, maximum, sigmoid, softplus, spread, store, totals
+from helpers import simd
+from helpers.simd import LANES, exp2, load, maximum, sigmoid, softplus, load_broadcast, store, sum_lanes
 
 
 @njit
@@ -45,17 +45,17 @@ def copy_of(x, out):
 def test_bfloat16_is_read_exactly_and_rounded_to_nearest():
     every = torch.arange(2**16, dtype=torch.int32).to(torch.uint16).view(torch.bfloat16)
     found = torch.empty(2**16)
-    copy_of(cpu.array(every), cpu.array(found))
+    copy_of(simd.array(every), simd.array(found))
     assert torch.equal(found.nan_to_num(7), every.float().nan_to_num(7))
     # Every bfloat16, its neighbours in float32, and the places half way to the next, where it goes to the even one.
     near = torch.cat(
         [(found.view(torch.int32) + off).view(torch.float32) for off in (0, -1, 1, 0x7FFF, 0x8000, 0x8001)]
     )
     rounded = torch.empty(len(near), dtype=torch.bfloat16)
-    copy_of(cpu.array(near), cpu.array(rounded))
+    copy_of(simd.array(near), simd.array(rounded))
     assert torch.equal(rounded.nan_to_num(7), near.bfloat16().nan_to_num(7))
     assert torch.equal(rounded.isnan(), near.isnan())
-    assert torch.equal(cpu.tensor(cpu.array(rounded)).view(torch.int16), rounded.view(torch.int16))
+    assert torch.equal(simd.tensor(simd.array(rounded)).view(torch.int16), rounded.view(torch.int16))
 
 
 def largest_relative_error(function, exact, low, high, real):
@@ -100,7 +100,7 @@ def test_arithmetic_on_lanes():
     @njit
     def compute(x, y, out):
         a, b = load(x, 0), load(y, 0)
-        results = (a + b, a - b, a * b, a / b, maximum(a, b), a * x.dtype.type(2), spread(y, 3) - a)
+        results = (a + b, a - b, a * b, a / b, maximum(a, b), a * x.dtype.type(2), load_broadcast(y, 3) - a)
         for i in range(len(results)):
             store(out, i * LANES, results[i])
 
@@ -114,7 +114,7 @@ def test_arithmetic_on_lanes():
 def test_sums_over_lanes():
     @njit
     def sums(x, out):
-        store(out, 0, totals(x, LANES))
+        store(out, 0, sum_lanes(x, LANES))
 
     x = np.random.default_rng(0).normal(size=(LANES + 2, LANES))
     out = np.empty(LANES)
@@ -132,7 +132,7 @@ def count(first, last, calls, who):
 
 def counted(tasks=64):
     calls, who = np.zeros(tasks), np.zeros(tasks)
-    cpu.run(count, tasks, calls, who)
+    simd.run(count, tasks, calls, who)
     return calls
 
 
@@ -157,7 +157,7 @@ def test_an_error_in_a_thread_is_raised():
     try:
         torch.set_num_threads(2)
         with pytest.raises(ArithmeticError, match="in a helping thread"):
-            cpu.run(kernel, 64)
+            simd.run(kernel, 64)
     finally:
         torch.set_num_threads(threads)
 
@@ -170,7 +170,7 @@ def test_a_forked_process_gets_threads_of_its_own():
 
     def child():
         torch.set_num_threads(2)
-        cpu._pause_torch = lambda: None  # torch's own threads do not survive a fork either, and it says so
+        simd._pause_torch = lambda: None  # torch's own threads do not survive a fork either, and it says so
         sys.exit(0 if (counted() == 1).all() else 1)
 
     process = multiprocessing.get_context("fork").Process(target=child)
@@ -191,7 +191,7 @@ def test_torchs_idle_threads_are_sent_home():
         torch.set_num_threads(4)
         torch.ones(1_000_000).exp()
         before = alive()
-        cpu._pause_torch()
+        simd._pause_torch()
         deadline = time.time() + 5
         while alive() > before - 3 and time.time() < deadline:
             time.sleep(0.01)

@@ -11,7 +11,7 @@ import torch
 
 pytest.importorskip("triton", reason="Triton is not installed: it is for Linux")
 
-from helpers.scan import fused_gpu
+from helpers.scan import triton_kernel
 
 HERE = Path(__file__).parent
 # Triton of Colab, where the kernels have to compile as well; `make test` installs it there.
@@ -71,12 +71,12 @@ def test_kernels_compiled(version):
 @pytest.mark.parametrize("dim, d_state", [(32, 4), (64, 8), (128, 16), (1536, 16), (256, 32), (256, 64), (96, 128)])
 def test_memory_of_the_parts(dim, d_state):
     A, B = torch.empty(dim, d_state), torch.empty(1, 1, d_state, 1)
-    parts = fused_gpu._sizes(A, B)[-1] * 2 * d_state  # numbers of dB and dC for each position
+    parts = triton_kernel._sizes(A, B)[-1] * 2 * d_state  # numbers of dB and dC for each position
     assert parts <= 3 * (3 * dim + 2 * d_state)  # of u, delta, z, B and C
 
 
 def test_available():
-    assert not fused_gpu.available("cpu")
-    assert fused_gpu.available("cuda") == (
+    assert not triton_kernel.available("cpu")
+    assert triton_kernel.available("cuda") == (
         torch.cuda.is_available() and torch.version.cuda is not None and torch.cuda.get_device_capability() >= (7, 0)
     )

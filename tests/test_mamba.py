@@ -8,7 +8,7 @@ import torch
 from test_scan import error
 from torch import nn
 
-from helpers.mamba import Mamba, RotaryMamba
+from helpers.layers.mamba import Mamba, MambaRoPE
 from helpers.scan import backends
 
 OPTIONS = [
@@ -144,7 +144,7 @@ def test_under_compile():
 
 def rotary():
     torch.manual_seed(0)
-    block = RotaryMamba(16, d_state=6, periods=(5, 40)).double()
+    block = MambaRoPE(16, d_state=6, periods=(5, 40)).double()
     for bias in (block.B_bias, block.C_bias):
         nn.init.normal_(bias)
     return block, torch.randn(2, 23, 16, dtype=torch.float64, requires_grad=True)
@@ -201,11 +201,11 @@ def test_rotary_knows_distances_and_no_places():
 
 
 def test_rotary_starts_with_biases_of_one_and_needs_pairs():
-    block = RotaryMamba(16, d_state=6)
+    block = MambaRoPE(16, d_state=6)
     assert (block.B_bias == 1).all() and (block.C_bias == 1).all() and block.A_log.shape == (32, 3)
     assert torch.equal(copy.deepcopy(block).angles, block.angles)
     with pytest.raises(ValueError, match="d_state must be even and at least 2, got 5"):
-        RotaryMamba(16, d_state=5)
+        MambaRoPE(16, d_state=5)
 
 
 def test_copies_and_checkpoints(tmp_path):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from structure import problems
 
-from helpers.mamba import Mamba
-from helpers.s4d import S4D, causal_convolution
+from helpers.layers.mamba import Mamba
+from helpers.layers.s4d import S4D, causal_convolution
 from helpers.scan import associative, selective_scan
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
@@ -83,7 +83,7 @@ def test_discretisation_and_kernel_written_out_equal_the_helper():
     layer = S4D(3, d_state=8).double()
     A, C = -layer.log_A_real.exp() + 1j * layer.A_imag, torch.view_as_complex(layer.C)
     delta, B = layer.log_dt.exp().unsqueeze(-1), torch.ones_like(A)
-    dtA, B_bar = layer.discretise()
+    dtA, B_bar = layer.discretize()
     for ours, theirs in zip(page["zero_order_hold"](delta, A, B), (dtA.exp(), B_bar), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
     K = page["diagonal_kernel"](delta, A, B, C, 100)

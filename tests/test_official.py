@@ -15,7 +15,7 @@ import pytest
 import torch
 from test_scan import arguments
 
-from helpers.scan import official, stand_in
+from helpers.scan import mamba_ssm_kernel, mamba_ssm_shim
 
 KERNEL = "selective_scan_cuda"
 TESTS = Path(__file__).parent
@@ -24,7 +24,7 @@ TESTS = Path(__file__).parent
 @pytest.mark.parametrize("file, environment", [("upstream.py", {}), ("upstream_step.py", {"TRITON_INTERPRET": "1"})])
 @pytest.mark.skipif(not importlib.util.find_spec("mamba_ssm"), reason="mamba-ssm is not installed: make mamba-ssm")
 @pytest.mark.skipif(
-    bool(importlib.util.find_spec(KERNEL)) and not official.available("cuda"),
+    bool(importlib.util.find_spec(KERNEL)) and not mamba_ssm_kernel.available("cuda"),
     reason="mamba-ssm's kernel is installed, and there is no GPU for it",
 )
 def test_upstream(file, environment):
@@ -79,10 +79,10 @@ def test_the_oracles_gradient_is_that_of_the_oracle(form, left_out, delta_softpl
 )
 def test_what_the_kernel_has_no_answer_for_is_refused(change, said):
     given = arguments(dtype=torch.float32) | {"initial_state": None}
-    assert official.refusal(given["u"], given["A"], None) is None
-    assert official.refusal(torch.zeros(2**17, 2**12, 2048, device="meta"), given["A"]) is None, "just small enough"
+    assert mamba_ssm_kernel.refusal(given["u"], given["A"], None) is None
+    assert mamba_ssm_kernel.refusal(torch.zeros(2**17, 2**12, 2048, device="meta"), given["A"]) is None, "just small enough"
     with pytest.raises(ValueError, match=said):
-        official.scan(**(given | change))
+        mamba_ssm_kernel.scan(**(given | change))
 
 
 @pytest.fixture
@@ -90,17 +90,17 @@ def importable(monkeypatch):
     """Forget the kernel's module, now and afterwards."""
     monkeypatch.setitem(sys.modules, KERNEL, None)
     del sys.modules[KERNEL]
-    official._imports.cache_clear()
+    mamba_ssm_kernel._imports.cache_clear()
     yield
-    official._imports.cache_clear()
+    mamba_ssm_kernel._imports.cache_clear()
 
 
-@pytest.mark.skipif(official.available("cuda"), reason="mamba-ssm's kernel is here")
+@pytest.mark.skipif(mamba_ssm_kernel.available("cuda"), reason="mamba-ssm's kernel is here")
 def test_without_a_gpu_or_a_kernel_it_is_not_available(importable):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not official.available("cuda") and not official.available("cpu")
-        assert not official.available(torch.device("meta"))
+        assert not mamba_ssm_kernel.available("cuda") and not mamba_ssm_kernel.available("cpu")
+        assert not mamba_ssm_kernel.available(torch.device("meta"))
 
 
 def test_a_broken_kernel_is_warned_of_once_and_not_shadowed(importable, monkeypatch, tmp_path):
@@ -108,29 +108,29 @@ def test_a_broken_kernel_is_warned_of_once_and_not_shadowed(importable, monkeypa
     file.write_bytes(b"not a library")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.warns(UserWarning, match="mamba-ssm is installed but does not import"):
-        assert not official.available("cuda")
+        assert not mamba_ssm_kernel.available("cuda")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not official.available("cuda") and not official.available("cpu")
+        assert not mamba_ssm_kernel.available("cuda") and not mamba_ssm_kernel.available("cpu")
     with pytest.raises(RuntimeError, match=re.escape(f"leaves the {KERNEL} that is already here ({file})")):
-        stand_in.install()
+        mamba_ssm_shim.install()
     assert KERNEL not in sys.modules
 
 
 def test_a_kernel_in_memory_is_not_shadowed(importable, monkeypatch):
     other = type(sys)(KERNEL)
     monkeypatch.setitem(sys.modules, KERNEL, other)
-    assert not official.available("cuda")
+    assert not mamba_ssm_kernel.available("cuda")
     with pytest.raises(RuntimeError, match=r"already here \(no file\)"):
-        stand_in.install()
+        mamba_ssm_shim.install()
     assert sys.modules[KERNEL] is other
 
 
 @pytest.mark.skipif(bool(importlib.util.find_spec(KERNEL)), reason="mamba-ssm's kernel is installed")
 def test_the_stand_in_announces_itself_once(importable, capfd):
-    stand_in.install()
+    mamba_ssm_shim.install()
     assert capfd.readouterr().err == f"{KERNEL} is now a stand-in for the CPU, not upstream's CUDA kernel.\n"
-    stand_in.install()
+    mamba_ssm_shim.install()
     assert capfd.readouterr().err == ""
     assert sys.modules[KERNEL] is importlib.import_module(KERNEL)
-    assert not official.available("cuda")
+    assert not mamba_ssm_kernel.available("cuda")

@@ -13,7 +13,7 @@ PUBLISHED = sorted([*models.CHECKPOINTS.glob("*.json"), *TRIALS.glob("*.json")])
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
 def test_command_log_and_figures_belong_together(path):
-    about = checkpoint.about(path.stem, path.parent)
+    about = checkpoint.read_record(path.stem, path.parent)
     python, *module, name = shlex.split(about["command"])[:4]
     assert [python, *module] == ["python", "-m", "helpers.train"] and path.stem.startswith(name)
     options = runs._parser().parse_args(shlex.split(about["command"])[3:])
@@ -30,11 +30,11 @@ def test_command_log_and_figures_belong_together(path):
         best = max(log, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
         assert best["step"] == about["step"] and best["validation_accuracy"] == about["validation_accuracy"]
     if "test_accuracy" in about:
-        assert about["test_interval"] == pytest.approx(train.interval(about["test_accuracy"], 10_000))
+        assert about["test_interval"] == pytest.approx(train.wilson_interval(about["test_accuracy"], 10_000))
 
 
 def test_the_published_classifier_is_small_and_loads():
-    about = checkpoint.about("smnist", models.CHECKPOINTS)
+    about = checkpoint.read_record("smnist", models.CHECKPOINTS)
     assert about["parameters"] <= 300_000 and about["arguments"]["mixer"] in ("mamba", "rotary")
     assert models.load_checkpoint("smnist").pooling in ("mean", "sum", "last")
 
@@ -42,13 +42,13 @@ def test_the_published_classifier_is_small_and_loads():
 def test_the_permuted_classifier_answers_from_its_last_position():
     model = models.load_checkpoint("psmnist")
     assert model.pooling == "last" and model.order.sort().values.tolist() == list(range(784))
-    assert checkpoint.about("psmnist", models.CHECKPOINTS)["test_accuracy"] >= 0.97
+    assert checkpoint.read_record("psmnist", models.CHECKPOINTS)["test_accuracy"] >= 0.97
 
 
 def test_every_mixer_had_the_same_trials_and_only_its_best_was_tested():
     tried = {}
     for path in TRIALS.glob("small-*-muon*.json"):
-        about = checkpoint.about(path.stem, TRIALS)
+        about = checkpoint.read_record(path.stem, TRIALS)
         tried.setdefault(about["arguments"]["mixer"], []).append(about)
     assert set(tried) == set(models.MIXERS)
 

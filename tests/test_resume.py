@@ -94,7 +94,7 @@ def test_torchrun_starts_the_command(tmp_path):
     quick = ["recipe-identity", "--epochs", "0.05", "--every", "50", "--precision", "32-true"]
     run = python(*launcher, "-m", "helpers.train", *quick, "--output", tmp_path, OMP_NUM_THREADS="1")
     assert run.returncode == 0, run.stderr
-    about = checkpoint.about("recipe-identity", tmp_path)
+    about = checkpoint.read_record("recipe-identity", tmp_path)
     assert "2 processes" in about["machine"] and about["parameters"] == 7850
     assert about["command"] == "python -m helpers.train " + " ".join(quick)
     assert [row["step"] for row in checkpoint.read_log(tmp_path / "recipe-identity.csv")] == [50, 94]

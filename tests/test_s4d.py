@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from helpers.s4d import S4D, causal_convolution
+from helpers.layers.s4d import S4D, causal_convolution
 
 BOUND = {torch.float32: 1e-5, torch.float64: 1e-12}
 
@@ -162,8 +162,8 @@ def test_long_sequences_and_extreme_steps_stay_finite():
 def test_small_steps_keep_their_digits():
     """In float32, ``exp(dt * A) - 1`` is wrong in the third digit here."""
     made = S4D(4, dt_min=1e-6, dt_max=1e-5)
-    B_bar = made.discretise()[1]
-    assert difference(B_bar, made.double().discretise()[1]) < 1e-6
+    B_bar = made.discretize()[1]
+    assert difference(B_bar, made.double().discretize()[1]) < 1e-6
 
 
 def test_initial_values():

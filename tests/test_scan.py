@@ -497,7 +497,7 @@ def test_no_bit_depends_on_the_number_of_threads(sizes):
 
 @needs_numba
 def test_channels_last_is_not_copied():
-    from helpers.scan.fused_cpu import _Layout
+    from helpers.scan.numba_kernel import _Layout
 
     given = kernel_arguments(dim=32, d_state=16)
     layout = _Layout(given["u"], given["A"], given["B"], given["C"])
@@ -511,19 +511,19 @@ def test_channels_last_is_not_copied():
 @needs_numba
 @pytest.mark.parametrize("sizes", [WIDE, NARROW])
 def test_of_the_states_only_one_in_sixteen_is_kept(sizes):
-    from helpers.scan import fused_cpu
+    from helpers.scan import numba_kernel
 
     given = {k: x.requires_grad_() for k, x in kernel_arguments(**sizes).items()}
-    *_, copies = fused_cpu._scan(*given.values(), True, True)
-    steps = -(-37 // fused_cpu.BLOCK)
-    assert fused_cpu.BLOCK == 16 and copies.shape[1] == steps
+    *_, copies = numba_kernel._scan(*given.values(), True, True)
+    steps = -(-37 // numba_kernel.BLOCK)
+    assert numba_kernel.BLOCK == 16 and copies.shape[1] == steps
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
-        fused_cpu.scan(*given.values(), True)
+        numba_kernel.scan(*given.values(), True)
     assert {x.data_ptr() for x in kept} > {x.data_ptr() for x in given.values() if x is not given["initial_state"]}
     assert sum(x.numel() for x in kept) <= sum(x.numel() for x in given.values()) + copies.numel()
     with torch.no_grad():
-        assert fused_cpu._scan(*given.values(), True, False)[2].numel() == 0
+        assert numba_kernel._scan(*given.values(), True, False)[2].numel() == 0
 
 
 @needs_numba
@@ -531,7 +531,7 @@ def test_of_the_states_only_one_in_sixteen_is_kept(sizes):
 @pytest.mark.parametrize("layout", ["channels first", "channels last"])
 @pytest.mark.parametrize("sequences", [torch.float64, torch.bfloat16])
 def test_it_is_a_proper_operator(sizes, layout, sequences):
-    from helpers.scan import fused_cpu
+    from helpers.scan import numba_kernel
 
     given = kernel_arguments(torch.float32 if sequences == torch.bfloat16 else torch.float64, **sizes)
     given |= {name: given[name].to(sequences) for name in ("u", "delta", "z")}
@@ -539,7 +539,7 @@ def test_it_is_a_proper_operator(sizes, layout, sequences):
         given = {name: x.contiguous() for name, x in given.items()}
     for options in ((), ("D", "z", "delta_bias", "initial_state")):
         values = [None if k in options else x.detach().requires_grad_() for k, x in given.items()]
-        torch.library.opcheck(fused_cpu._scan, (*values, True, True))
+        torch.library.opcheck(numba_kernel._scan, (*values, True, True))
 
 
 @needs_numba

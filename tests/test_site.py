@@ -308,7 +308,7 @@ def test_a_page_opens_from_the_disk(browser, site, name):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["index", "02_a_mamba_that_forgets", "try", "helpers/helpers.mamba"])
+@pytest.mark.parametrize("name", ["index", "02_a_mamba_that_forgets", "try", "helpers/helpers.layers.mamba"])
 def test_contrast_and_landmarks(browser, address, scheme, name):
     with Visit(browser, address, color_scheme=scheme) as visit:
         page = visit.open(name)
@@ -348,7 +348,7 @@ def test_code_can_be_copied_and_leads_to_the_reference(visit):
     page = visit.open("05_the_mamba_block")
     assert page.locator("button.copybtn").count() == page.locator("article div.highlight").count()
     page.locator("article").get_by_role("link", name="Mamba", exact=True).first.click()
-    assert page.url.endswith("helpers/helpers.mamba.html#helpers.mamba.Mamba")
+    assert page.url.endswith("helpers/helpers.layers.mamba.html#helpers.layers.mamba.Mamba")
     source = page.locator("#helpers\\.mamba\\.Mamba a[href*=_modules]").first.get_attribute("href")
     page.goto(urljoin(page.url, source))
     assert "class Mamba" in page.locator("article").inner_text().replace("\xa0", " ")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from helpers import mnist, models, plots, train
-from helpers.mamba import Mamba
+from helpers.layers.mamba import Mamba
 
 MODELS = [models.LinearClassifier, models.ConvClassifier, models.PixelClassifier]
 
@@ -103,13 +103,13 @@ def test_muon_gets_the_matrices_inside_of_the_blocks():
     model = models.PixelClassifier(d_model=4, n_layer=2, d_state=2)
     names = {id(p): name for name, p in model.named_parameters()}
     adam, muon = (
-        {names[id(p)] for g in o.param_groups for p in g["params"]} for o in train.optimisers(model, 1e-3, muon=0.1)
+        {names[id(p)] for g in o.param_groups for p in g["params"]} for o in train.make_optimizers(model, 1e-3, muon=0.1)
     )
     parts = ("in_proj", "x_proj", "out_proj")
     assert (
         muon == {f"blocks.{i}.{part}.weight" for i in (0, 1) for part in parts} and adam == set(names.values()) - muon
     )
-    assert len(train.optimisers(model, 1e-3)) == len(train.optimisers(models.LinearClassifier(), 1e-3, muon=0.1)) == 1
+    assert len(train.make_optimizers(model, 1e-3)) == len(train.make_optimizers(models.LinearClassifier(), 1e-3, muon=0.1)) == 1
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_muon_gets_the_matrices_inside_of_the_blocks():
 def test_a_state_space_model_has_a_rate_of_its_own(mixer, parts, muon):
     model = copy.deepcopy(models.PixelClassifier(mixer, d_model=4, n_layer=2, d_state=2))
     rates = {}
-    for optimizer in train.optimisers(model, 5e-3, muon=muon, ssm_lr=1e-3):
+    for optimizer in train.make_optimizers(model, 5e-3, muon=muon, ssm_lr=1e-3):
         for group in optimizer.param_groups:
             rates |= dict.fromkeys(group["params"], group["highest"])
     slow = {name for name, p in model.named_parameters() if rates[p] == 1e-3}
@@ -214,8 +214,8 @@ def test_evaluate():
 
 def test_interval():
     # Newcombe, Statistics in Medicine 17 (1998), table I: 81 of 263, and 0 of 20.
-    assert [round(x, 4) for x in train.interval(81 / 263, 263)] == [0.2553, 0.3662]
-    assert [round(x, 4) for x in train.interval(0, 20)] == [0.0, 0.1611]
+    assert [round(x, 4) for x in train.wilson_interval(81 / 263, 263)] == [0.2553, 0.3662]
+    assert [round(x, 4) for x in train.wilson_interval(0, 20)] == [0.0, 0.1611]
 
 
 def test_every_figure_draws_on_real_digits_and_labels_its_axes():

@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from test_scan import arguments, error
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from helpers import mamba
-from helpers.scan import official, selective_scan, stand_in
+from helpers.layers import mamba
+from helpers.scan import mamba_ssm_kernel, selective_scan, mamba_ssm_shim
 
-DEVICE = "cuda" if official.available("cuda") else "cpu"
+DEVICE = "cuda" if mamba_ssm_kernel.available("cuda") else "cpu"
 BOUND = 1e-5 if DEVICE == "cpu" else 1e-4
 if DEVICE == "cpu":
-    stand_in.install()
+    mamba_ssm_shim.install()
 
 from mamba_ssm.modules import mamba_simple  # noqa: E402
 from mamba_ssm.ops import selective_scan_interface as interface  # noqa: E402
@@ -61,9 +61,9 @@ def by_the_oracle(
 def scan(request):
     """The stand-in twice: on our own kernel, and on the oracle."""
     if DEVICE == "cpu":
-        stand_in.install(**({"scan": by_the_oracle} if request.param == "oracle" else {}))
+        mamba_ssm_shim.install(**({"scan": by_the_oracle} if request.param == "oracle" else {}))
         yield
-        stand_in.install()
+        mamba_ssm_shim.install()
     elif request.param == "oracle":
         pytest.skip("the CUDA kernel is there")
     else:
@@ -380,31 +380,31 @@ def test_the_stand_in_is_known_for_what_it_is(monkeypatch, capfd):
     assert sys.modules["selective_scan_cuda"] is kernel
     for text in (repr(kernel), kernel.__version__, kernel.__doc__):
         assert "stand-in for the CPU, not upstream's CUDA kernel" in text
-    stand_in.install()
+    mamba_ssm_shim.install()
     assert capfd.readouterr().err == "", "once was enough"
     assert sys.modules["selective_scan_cuda"] is kernel
 
     # It is not the CUDA kernel, even where there is a GPU. A compiled module would be.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    official._imports.cache_clear()
-    assert not official.available("cuda")
+    mamba_ssm_kernel._imports.cache_clear()
+    assert not mamba_ssm_kernel.available("cuda")
     compiled = types.ModuleType("selective_scan_cuda")
     loader = importlib.machinery.ExtensionFileLoader("selective_scan_cuda", "selective_scan_cuda.so")
     compiled.__spec__ = importlib.machinery.ModuleSpec("selective_scan_cuda", loader)
     monkeypatch.setitem(sys.modules, "selective_scan_cuda", compiled)
-    assert official.available("cuda") and official.available(torch.device("cuda", 1))
-    assert not official.available("cpu")
+    assert mamba_ssm_kernel.available("cuda") and mamba_ssm_kernel.available(torch.device("cuda", 1))
+    assert not mamba_ssm_kernel.available("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    official._imports.cache_clear()
-    assert not official.available("cuda")
-    official._imports.cache_clear()
+    mamba_ssm_kernel._imports.cache_clear()
+    assert not mamba_ssm_kernel.available("cuda")
+    mamba_ssm_kernel._imports.cache_clear()
 
 
-# Our way to the kernel: helpers.scan.official.
+# Our way to the kernel: helpers.scan.mamba_ssm_kernel.
 
 
 def official_scan(**given):
-    return official.scan(**given, return_last_state=True)
+    return mamba_ssm_kernel.scan(**given, return_last_state=True)
 
 
 @pytest.mark.parametrize("B_form", FORMS)
@@ -436,7 +436,7 @@ def test_official_without_what_is_optional(left_out, length):
     assert_equal(with_gradients(official_scan, given), with_gradients(reference_scan, given))
     last = official_scan(**given)[1]
     assert last.shape == (2, 4, 3) and last.dtype == torch.float32
-    assert torch.equal(official.scan(**given), official_scan(**given)[0])
+    assert torch.equal(mamba_ssm_kernel.scan(**given), official_scan(**given)[0])
 
 
 @pytest.mark.parametrize("kept", [(), ("A", "D", "delta_bias"), ("delta",), ("B", "C"), ("z",)])

@@ -3,13 +3,13 @@
 ``selective_scan`` takes the arguments of ``mamba_ssm.ops.selective_scan_interface.selective_scan_fn`` and returns what
 it returns. This file checks and normalises the arguments and chooses who does the work:
 
-===============  ===============  =======================================================================
-``mamba_ssm``    ``official``     upstream's CUDA kernel
-``triton``       ``fused_gpu``    fused on the GPU, by hand
-``numba``        ``fused_cpu``    fused on the CPU, by hand
-``associative``  ``associative``  a parallel prefix scan in plain PyTorch: any device, any dtype
-``reference``    ``reference``    the recurrence as a reader would write it: any device, any dtype
-===============  ===============  =======================================================================
+===============  ======================  ==========================================================
+``mamba_ssm``    ``mamba_ssm_kernel``    upstream's CUDA kernel
+``triton``       ``triton_kernel``       fused on the GPU, by hand
+``numba``        ``numba_kernel``        fused on the CPU, by hand
+``associative``  ``associative``         a parallel prefix scan in plain PyTorch: any device, any dtype
+``reference``    ``reference``           the recurrence as a reader would write it: any device, any dtype
+===============  ======================  ==========================================================
 
 The environment variable ``SCAN_WITHOUT`` names backends that are not to be used, divided by commas: what is installed
 and failed its proof (``colab/setup.py``) is kept out so. It is read once. The last two cannot be left out.
@@ -21,12 +21,12 @@ import functools
 import importlib.util
 import math
 import os
-import warnings
 
 import torch
 import torch.nn.functional as F
 
-from helpers.scan import associative, official, reference
+from helpers.detect import kernel_works
+from helpers.scan import associative, mamba_ssm_kernel, reference
 
 # In the order of choice. On a CPU "reference" can be the faster of the last two, where there are many channels.
 BACKENDS = ("mamba_ssm", "triton", "numba", "associative", "reference")
@@ -57,36 +57,31 @@ def _runs(name, device_type):
     if name in _without():
         return False
     if name == "mamba_ssm":
-        return official.available(device_type)
+        return mamba_ssm_kernel.available(device_type)
     if name == "triton":
         if device_type != "cuda" or not importlib.util.find_spec("triton"):
             return False
-        from helpers.scan import fused_gpu
+        from helpers.scan import triton_kernel
 
-        return fused_gpu.available(device_type)
+        return triton_kernel.available(device_type)
     return device_type == "cpu" and _numba_works()
 
 
 @functools.cache
 def _numba_works():
-    """Compile the kernels, or take them from Numba's cache, and try them: ``False``, and a warning, if that fails."""
-    try:
-        from helpers.scan import fused_cpu
+    return kernel_works(
+        _probe_numba,
+        "The fused CPU scan",
+        "the scan in plain PyTorch takes its place, which is 10 to 20 times slower",
+    )
 
-        with torch.inference_mode(False), torch.enable_grad():
-            u = torch.ones(1, 16, 1, requires_grad=True)
-            fused_cpu.scan(u, u, -u[0], u[:, :1, None], u[:, :1, None], None, None, None, None, False)[
-                0
-            ].sum().backward()
-    except Exception as error:  # whatever a compiler can raise: the scan is slower then, and as right
-        reason = (str(error).splitlines() or [""])[0]
-        warnings.warn(
-            "The fused CPU scan cannot be used here, the scan in plain PyTorch takes its place, which is 10 to 20 times"
-            f" slower. {type(error).__name__}: {reason}",
-            stacklevel=2,
-        )
-        return False
-    return True
+
+def _probe_numba():
+    from helpers.scan import numba_kernel
+
+    u = torch.ones(1, 16, 1, requires_grad=True)
+    y, _ = numba_kernel.scan(u, u, -u[0], u[:, :1, None], u[:, :1, None], None, None, None, None, False)
+    y.sum().backward()
 
 
 def selective_scan(
@@ -168,25 +163,25 @@ def selective_scan(
         raise ValueError(why)
     if backend == "mamba_ssm":
         arguments = (u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state)
-        return official.scan(*arguments, initial_state=initial_state)
+        return mamba_ssm_kernel.scan(*arguments, initial_state=initial_state)
 
     groups = math.lcm(groups_B, groups_C)
     B, C = (_in_groups(form, groups, A, batch, length) for form in (B, C))
     dtype = torch.promote_types(u.dtype, torch.float32)
     if backend == "triton":
-        from helpers.scan import fused_gpu
+        from helpers.scan import triton_kernel
 
         A, D, delta_bias, initial_state = (_to(dtype, x) for x in (A, D, delta_bias, initial_state))
         B, C = (form.expand(-1, -1, -1, length) for form in (B, C))
-        y, last_state = fused_gpu.scan(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus)
+        y, last_state = triton_kernel.scan(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus)
     elif backend == "numba":
-        from helpers.scan import fused_cpu
+        from helpers.scan import numba_kernel
 
         # The kernels read and write bfloat16 as it is: half the traffic, and no copies.
         half = all(x is None or x.dtype == torch.bfloat16 for x in (u, delta, z))
         u_, delta, z = (x if half else _to(dtype, x) for x in (u, delta, z))
         A, B, C, D, delta_bias, initial_state = (_to(dtype, x) for x in (A, B, C, D, delta_bias, initial_state))
-        y, last_state = fused_cpu.scan(u_, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus)
+        y, last_state = numba_kernel.scan(u_, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus)
     else:
         y, last_state = _plain(
             _PLAIN[backend], dtype, u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus
@@ -227,7 +222,7 @@ def _refusal(name, u, A, initial_state, wants_last_state=False):
         return None
     if name == "mamba_ssm":
         # Asked for by name it gives the last state, without a gradient. Chosen for the user it must not.
-        return official.refusal(u, A, initial_state) or ("last_state" if wants_last_state else None)
+        return mamba_ssm_kernel.refusal(u, A, initial_state) or ("last_state" if wants_last_state else None)
     if A.is_complex():
         return f"A must be real for backend {name!r}, got {A.dtype}"
     if name == "triton" and u.dtype == torch.float64:

@@ -1,0 +1,84 @@
+"""The short convolution of a Mamba block and its SiLU: one function, two ways to compute it.
+
+A depthwise, causal convolution of a few taps: every channel is a weighted sum of its own last ``width`` inputs. On a CPU
+PyTorch's convolution, and the SiLU after it, each go through memory on their own, and so do their gradients. The
+backend ``numba`` (:mod:`helpers.conv.numba_kernel`) is one pass over memory; backwards it computes the sums once more
+rather than keep them. The backend ``reference`` is PyTorch's convolution, on any device.
+
+Source: Gu and Dao, arXiv 2312.00752, figure 3. Arguments are those of ``causal_conv1d_fn`` in upstream's package
+``causal_conv1d`` (Tri Dao).
+"""
+
+import functools
+
+import torch
+import torch.nn.functional as F
+
+from helpers.detect import kernel_works
+
+BACKENDS = ("numba", "reference")
+
+
+def causal_conv1d(x, weight, bias=None, initial_states=None, activation=None, *, backend=None):
+    """A causal depthwise convolution: position t sees positions ``t - width + 1`` to t of its own channel.
+
+    Args:
+        x: ``(batch, dim, length)``, floating, any strides; on the CPU a transposed view of ``(batch, length, dim)`` is
+            taken without a copy. The result has its dtype; half precision is computed in float32.
+        weight: ``(dim, width)``, the last of which belongs to the present position.
+        bias: ``(dim,)``, or None.
+        initial_states: ``(batch, dim, width - 1)``, the inputs before the first position. Default: zero.
+        activation: ``"silu"``, or None for the convolution alone.
+        backend: one of ``BACKENDS``, or None for the fastest that can run. ``"numba"`` is for the CPU, with SiLU.
+
+    Returns:
+        ``(batch, dim, length)``.
+
+    Raises:
+        ValueError: naming the argument, what it was and what it must be.
+    """
+    if x.dim() != 3 or not x.is_floating_point():
+        raise ValueError(f"x must be (batch, dim, length), real and floating, got {tuple(x.shape)}, {x.dtype}")
+    batch, dim, length = x.shape
+    if weight.dim() != 2 or weight.shape[0] != dim or weight.shape[1] < 1:
+        raise ValueError(f"weight must be (dim, width) = ({dim}, at least 1), got {tuple(weight.shape)}")
+    width = weight.shape[1]
+    for name, tensor, shape in (("bias", bias, (dim,)), ("initial_states", initial_states, (batch, dim, width - 1))):
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise ValueError(f"{name} must be {shape}, got {tuple(tensor.shape)}")
+    for name, tensor in (("weight", weight), ("bias", bias), ("initial_states", initial_states)):
+        if tensor is not None and tensor.device != x.device:
+            raise ValueError(f"{name} must be on {x.device}, where x is, got {tensor.device}")
+    if activation not in (None, "silu"):
+        raise ValueError(f"activation must be None or 'silu', got {activation!r}")
+    if backend not in (None, *BACKENDS):
+        raise ValueError(f"backend must be None or one of {', '.join(BACKENDS)}, got {backend!r}")
+    fused = activation == "silu" and length > 0 and x.device.type == "cpu" and numba_works()
+    if backend == "numba" and not fused:
+        raise ValueError(f"backend 'numba' needs a CPU, Numba and activation='silu', got {x.device}, {activation!r}")
+
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    weight, bias, initial_states = (t if t is None else t.to(dtype) for t in (weight, bias, initial_states))
+    if fused and backend != "reference":
+        from helpers.conv import numba_kernel
+
+        x_ = x if x.dtype == torch.bfloat16 else x.to(dtype)  # the kernels read and write bfloat16 as it is
+        return numba_kernel.causal_conv1d(x_, weight, bias, initial_states).to(x.dtype)
+    x_ = x.to(dtype)
+    x_ = F.pad(x_, (width - 1, 0)) if initial_states is None else torch.cat([initial_states, x_], -1)
+    y = F.conv1d(x_, weight.unsqueeze(1), bias, groups=dim)
+    return (F.silu(y) if activation else y).to(x.dtype)
+
+
+@torch.compiler.assume_constant_result
+@functools.cache
+def numba_works() -> bool:
+    """Whether the Numba kernel compiles and runs here; if not, a warning says so, once."""
+    return kernel_works(_probe, "The fused CPU convolution", "PyTorch's takes its place, which is slower")
+
+
+def _probe():
+    from helpers.conv import numba_kernel
+
+    x = torch.ones(1, 16, 1, requires_grad=True)
+    numba_kernel.causal_conv1d(x, x[0].detach(), None, None).sum().backward()

@@ -1,0 +1,17 @@
+"""What carries information from position to position: one file a layer, one interface.
+
+Every layer maps ``(batch, length, d_model)`` to the same shape, and position t of the result depends on positions 0 to
+t alone. ``forward(x, state=None, return_state=False)`` reads a sequence at once, ``step(x, state)`` one position of
+it, ``initial_state(batch)`` is what either starts from.
+
+Some parameters are not for the optimizer to treat as it treats the others. A layer that has such parameters names them:
+``ssm_parameters``, ``no_weight_decay``, ``no_muon``; see :func:`helpers.train.make_optimizers`.
+"""
+
+from helpers.layers.attention import Attention, FeedForward
+from helpers.layers.lstm import LSTM
+from helpers.layers.mamba import Mamba, Memoryless
+from helpers.layers.mamba_rope import MambaRoPE
+from helpers.layers.s4d import S4D
+
+__all__ = ["LSTM", "S4D", "Attention", "FeedForward", "Mamba", "MambaRoPE", "Memoryless"]

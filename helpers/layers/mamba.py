@@ -1,0 +1,205 @@
+"""The Mamba block: two projections, a short convolution, the selective scan and a gate.
+
+Source: Gu and Dao, arXiv 2312.00752, section 3.4 and figure 3. Parameters have the names and shapes of
+``mamba_ssm.Mamba``, so that a ``state_dict`` moves between the two unchanged.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from helpers.conv import causal_conv1d
+from helpers.scan import selective_scan
+
+
+class State(NamedTuple):
+    """All that a block keeps of what it has read."""
+
+    conv_state: torch.Tensor  # (batch, d_inner, d_conv - 1), the last inputs of the convolution
+    ssm_state: torch.Tensor  # (batch, d_inner, d_state), the state of the scan
+    position: int = 0  # how many positions it has read
+
+
+class Mamba(nn.Module):
+    """One Mamba block, ``(batch, length, d_model)`` to ``(batch, length, d_model)``.
+
+    ``forward`` reads a whole sequence at once, ``step`` one position; both can start from the state that either of them
+    has left behind.
+
+    Args:
+        d_model: width of the sequence that comes in and goes out.
+        d_state: numbers that each channel remembers (N in the paper).
+        d_conv: taps of the causal convolution.
+        expand: the block works on ``d_inner = expand * d_model`` channels (E in the paper).
+        dt_rank: rank of the map that makes the step size, or ``"auto"`` for ``ceil(d_model / 16)``.
+        dt_min, dt_max: bounds between which the initial step sizes are drawn, log-uniformly (section 3.6).
+        dt_init: how the step size's weights start: ``"random"`` (uniform) or ``"constant"``.
+        dt_scale: scale of those weights.
+        dt_init_floor: smallest initial step size.
+        conv_bias, bias: biases of the convolution, and of the two outer projections.
+    """
+
+    # Names of parameters that the optimizer treats in their own way; see helpers.train.make_optimizers.
+    ssm_parameters = ("A_log", "x_proj.weight", "dt_proj.weight", "dt_proj.bias")  # what the recurrence is made of
+    no_weight_decay = ("A_log", "D")
+    no_muon = ("dt_proj.weight",)  # measured: with Muon it learns worse than without
+
+    def __init__(
+        self,
+        d_model,
+        d_state=16,
+        d_conv=4,
+        expand=2,
+        dt_rank="auto",
+        dt_min=0.001,
+        dt_max=0.1,
+        dt_init="random",
+        dt_scale=1.0,
+        dt_init_floor=1e-4,
+        conv_bias=True,
+        bias=False,
+    ):
+        super().__init__()
+        d_inner = int(expand * d_model)
+        self.d_state = d_state
+        self.dt_rank = math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
+        # In upstream's order, so that one seed gives both the same weights.
+        self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=bias)
+        self.conv1d = nn.Conv1d(d_inner, d_inner, d_conv, groups=d_inner, padding=d_conv - 1, bias=conv_bias)
+        self.x_proj = nn.Linear(d_inner, self.dt_rank + 2 * d_state, bias=False)
+        self.dt_proj = nn.Linear(self.dt_rank, d_inner)
+        scale = self.dt_rank**-0.5 * dt_scale
+        if dt_init == "random":
+            nn.init.uniform_(self.dt_proj.weight, -scale, scale)
+        elif dt_init == "constant":
+            nn.init.constant_(self.dt_proj.weight, scale)
+        else:
+            raise ValueError(f"dt_init must be 'random' or 'constant', got {dt_init!r}")
+        dt = torch.exp(torch.rand(d_inner) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min))
+        dt = dt.clamp(min=dt_init_floor)
+        with torch.no_grad():
+            self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus of this is dt
+
+        # S4D-real: A = -1, -2, ..., -d_state in every channel. Kept as a logarithm, A stays negative in training.
+        self.A_log = nn.Parameter(torch.log(torch.arange(1.0, d_state + 1)).repeat(d_inner, 1))
+        self.D = nn.Parameter(torch.ones(d_inner))
+        self.out_proj = nn.Linear(d_inner, d_model, bias=bias)
+
+    def initial_state(self, batch: int) -> State:
+        """The state before anything was read: zeros."""
+        d_inner = len(self.D)
+        conv_state = self.D.new_zeros(batch, d_inner, self.conv1d.kernel_size[0] - 1)
+        return State(conv_state, self.D.new_zeros(batch, d_inner, self.d_state))
+
+    def forward(self, x, state=None, return_state=False):
+        """Read a sequence; position t of the result depends on positions 0 to t, and on the state before them.
+
+        Args:
+            x: ``(batch, length, d_model)``.
+            state: of an earlier call, or None for the initial state.
+            return_state: return also the state after the last position.
+
+        Returns:
+            ``(batch, length, d_model)``, or that and a :class:`State`.
+        """
+        self._check(x, 3)
+        if state is None and return_state:
+            state = self.initial_state(len(x))
+        conv_state, ssm_state, position = state or (None, None, 0)
+        x, z = self._project(x)
+        weight, bias = self.conv1d.weight.squeeze(1), self.conv1d.bias
+        u = causal_conv1d(x.mT, weight, bias, conv_state, activation="silu")  # (batch, d_inner, length)
+        dt, B, C = self._select(u.mT, position)
+        y = selective_scan(
+            u,
+            (dt @ self.dt_proj.weight.T).mT,
+            self._A(),
+            B.mT,
+            C.mT,
+            _precise(self.D),
+            z=z.mT,
+            delta_bias=_precise(self.dt_proj.bias),
+            delta_softplus=True,
+            return_last_state=return_state,
+            initial_state=ssm_state,
+        )
+        if not return_state:
+            return self.out_proj(y.mT)
+        y, ssm_state = y
+        conv_state = torch.cat([conv_state, x.mT.to(conv_state.dtype)], -1)[..., x.shape[1] :]
+        return self.out_proj(y.mT), State(conv_state, ssm_state, position + x.shape[1])
+
+    def step(self, x, state: State):
+        """Read one position, ``(batch, d_model)``: returns ``(y, state)``, y in the shape of x.
+
+        The same as ``forward`` over a sequence of length 1, as one would write it down: nothing here is fused.
+        """
+        self._check(x, 2)
+        conv_state, ssm_state, position = state
+        x, z = self._project(x)  # (batch, d_inner)
+        window = torch.cat([conv_state, x.to(conv_state.dtype).unsqueeze(-1)], -1)  # (batch, d_inner, d_conv)
+        u = (window * self.conv1d.weight.squeeze(1)).sum(-1)
+        u = F.silu(u if self.conv1d.bias is None else u + self.conv1d.bias).to(x.dtype)
+        dt, B, C = self._select(u, position)
+        delta = F.softplus(_precise(dt @ self.dt_proj.weight.T) + _precise(self.dt_proj.bias)).unsqueeze(-1)
+        drive = delta * u.unsqueeze(-1) * B.unsqueeze(1)
+        ssm_state = torch.exp(delta * self._A()) * ssm_state + drive  # (batch, d_inner, d_state)
+        y = (ssm_state * C.unsqueeze(1)).sum(-1) + _precise(self.D) * u
+        y = (y * F.silu(_precise(z))).to(x.dtype)
+        return self.out_proj(y), State(window[..., 1:], ssm_state, position + 1)
+
+    def step_sizes(self, x):
+        """The step sizes that the block chooses at every position of a sequence: ``(batch, length, d_inner)``, float32.
+
+        Args:
+            x: ``(batch, length, d_model)``, read from the initial state.
+        """
+        self._check(x, 3)
+        x, _ = self._project(x)
+        u = causal_conv1d(x.mT, self.conv1d.weight.squeeze(1), self.conv1d.bias, activation="silu")
+        dt, _, _ = self._select(u.mT, 0)
+        return F.softplus(_precise(dt @ self.dt_proj.weight.T) + _precise(self.dt_proj.bias))
+
+    def _A(self):
+        return -torch.exp(_precise(self.A_log))
+
+    def _project(self, x):
+        """What is convolved, and the gate. Two products: one result cut in two would be copied before it is used."""
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))  # once, and not for each of the two
+        weights = self.in_proj.weight.chunk(2)
+        biases = (None, None) if self.in_proj.bias is None else self.in_proj.bias.chunk(2)
+        return (F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
+
+    def _select(self, u, position):
+        """The step size before its last map, B and C, all of them made from the input: the selection.
+
+        ``position`` is that of the first input. Here it does not matter.
+        """
+        weights = self.x_proj.weight.split([self.dt_rank, self.d_state, self.d_state])
+        return [F.linear(u, weight) for weight in weights]  # three products: see _project
+
+    def _check(self, x, dims):
+        d_model = self.in_proj.in_features
+        if x.dim() != dims or x.shape[-1] != d_model:
+            expected = "(batch, length, d_model)" if dims == 3 else "(batch, d_model)"
+            raise ValueError(f"x must be {expected} with d_model = {d_model}, got {tuple(x.shape)}")
+
+
+def _precise(x):
+    """In float32 at least: decay rates close to zero, and sums over many steps, need its digits."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class Memoryless(Mamba):
+    """A Mamba block whose state forgets everything at every step, ``exp(delta A) = 0``, and cannot learn otherwise.
+
+    What it still sees of the past is what its convolution sees: the last ``d_conv`` positions.
+    """
+
+    def __init__(self, d_model, **options):
+        super().__init__(d_model, **options)
+        self.A_log.requires_grad_(False).fill_(30.0)  # A = -exp(30)

@@ -1,0 +1,64 @@
+"""A Mamba block whose B and C are rotated by their position, as Transformers rotate queries and keys.
+
+Source: Su and others, "RoFormer: Enhanced Transformer with Rotary Position Embedding", arXiv 2104.09864, section 3.2;
+Lahoti and others, "Mamba-3", arXiv 2603.15569, where the angles depend on the input.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from helpers.layers.mamba import Mamba
+
+
+class MambaRoPE(Mamba):
+    """A Mamba block with rotary position embedding on B and C, and with a bias for each of them.
+
+    What Transformers do to keys and queries (Su and others, "RoFormer", arXiv 2104.09864, section 3.2) is done here to
+    what plays their part: the numbers of B, and of C, form pairs, and each pair is turned by an angle that grows
+    with the position, by a fixed amount of its own. The two numbers of a pair in the state decay alike. So what is read
+    at one position of what was written at another depends on how far apart they are, and not on where they are; without
+    memory, nothing is changed. That is a complex state, as in S4D, which is turned and shrinks at every step.
+
+    Before the turn a learned bias is added to B and to C, ones at first: a part of what is written and read does not
+    depend on the input. Scan and all other parameters are Mamba's. Mamba-3 (Lahoti and others, arXiv 2603.15569) has
+    the same three; there the angles depend on the input.
+
+    Args:
+        d_model: width of the sequence that comes in and goes out.
+        d_state: numbers that each channel remembers, even. Number n and number ``n + d_state / 2`` are a pair.
+        periods: positions in which the fastest and the slowest pair turn once; the others lie between, geometrically.
+        **options: of :class:`Mamba`.
+    """
+
+    ssm_parameters = (*Mamba.ssm_parameters, "B_bias", "C_bias")
+
+    def __init__(self, d_model, d_state=16, periods=(4, 784), **options):
+        if d_state < 2 or d_state % 2:
+            raise ValueError(f"d_state must be even and at least 2, got {d_state}")
+        super().__init__(d_model, d_state, **options)
+        pairs = d_state // 2
+        self.A_log = nn.Parameter(self.A_log[:, :pairs].detach().clone())  # one for both numbers of a pair
+        fastest, slowest = periods
+        angles = 2 * math.pi / torch.logspace(math.log10(fastest), math.log10(slowest), pairs)
+        self.register_buffer("angles", angles, persistent=False)
+        self.B_bias = nn.Parameter(torch.ones(d_state))
+        self.C_bias = nn.Parameter(torch.ones(d_state))
+
+    def _A(self):
+        return super()._A().repeat(1, 2)
+
+    def _select(self, u, position):
+        dt, B, C = super()._select(u, position)
+        B, C = B + self.B_bias.to(B.dtype), C + self.C_bias.to(C.dtype)
+        if u.dim() == 3:
+            position = position + torch.arange(u.shape[1], device=u.device)[:, None]
+        angles = position * self.angles  # (length, d_state / 2), or (d_state / 2,) of a single position
+        cos, sin = angles.cos().to(B.dtype), angles.sin().to(B.dtype)
+
+        def turn(pairs):
+            a, b = pairs.chunk(2, -1)
+            return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+        return dt, turn(B), turn(C)

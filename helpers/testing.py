@@ -1,0 +1,70 @@
+"""What a scan is held against: inputs of the size that a block makes, the exact results, and what "equal" means.
+
+"Equal" has one meaning in this tutorial: ``max|x - y| / max|y|`` of a tensor, with a bound beside it.
+"""
+
+import torch
+
+from helpers.scan import selective_scan
+
+
+class WrongResult(Exception):
+    """A result is not what it should be."""
+
+
+def relative_error(x, y) -> float:
+    """``max|x - y| / max|y|``, computed in y's dtype; not a number if there is one in x.
+
+    Raises:
+        WrongResult: if the shapes differ.
+    """
+    if x.shape != y.shape:
+        raise WrongResult(f"wrong: {tuple(x.shape)} instead of {tuple(y.shape)}")
+    return ((x.to(y.dtype) - y).abs().max() / y.abs().max()).item()
+
+
+def worst_error(results, expected) -> float:
+    """The largest :func:`relative_error` of several tensors; not a number if there is one in any of them."""
+    errors = [relative_error(x, y) for x, y in zip(results, expected, strict=False)]
+    return torch.tensor(errors, dtype=torch.float64).max().item()  # Python's max would lose what is not a number
+
+
+def scan_inputs(batch, length, device, dim=128, d_state=16):
+    """The arguments of a scan by name, and a gradient of its output: float32, of the size they have in a new block.
+
+    In memory the sequences are ``(batch, length, channels)``: this is how the projections of a block write them.
+    """
+    random = torch.Generator().manual_seed(0)
+
+    def sequence(channels):
+        return torch.randn(batch, length, channels, generator=random).to(device).mT
+
+    inputs = {
+        "u": sequence(dim),
+        "delta": sequence(dim),
+        "A": -torch.arange(1.0, d_state + 1, device=device).repeat(dim, 1),
+        "B": sequence(d_state),
+        "C": sequence(d_state),
+        "D": torch.ones(dim, device=device),
+        "z": sequence(dim),
+        "delta_bias": torch.full((dim,), -4.0, device=device),  # steps of about 0.02
+    }
+    return {name: x.requires_grad_() for name, x in inputs.items()}, sequence(dim)
+
+
+def with_gradients(function, inputs, dy) -> list:
+    """The output of ``function()``, and then the gradients of ``inputs``, ``{name: tensor}``, in their order."""
+    y = function()
+    return [y.detach(), *torch.autograd.grad(y, list(inputs.values()), dy)]
+
+
+def exact_scan(inputs, dy) -> list:
+    """What :func:`with_gradients` should give for a scan: the reference in float64, a sequence at a time."""
+    exact = {name: x.detach().double().requires_grad_() for name, x in inputs.items()}
+    ys = []
+    for one in range(len(dy)):  # all at once would take much more memory
+        part = {name: x[one : one + 1] if x.dim() == 3 else x for name, x in exact.items()}
+        y = selective_scan(**part, delta_softplus=True, backend="reference")
+        y.backward(dy[one : one + 1].double())
+        ys.append(y.detach())
+    return [torch.cat(ys), *(x.grad for x in exact.values())]

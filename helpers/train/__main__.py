@@ -1,0 +1,192 @@
+"""Train one of the classifiers that the tutorial reports: ``python -m helpers.train --help``."""
+
+import argparse
+import ast
+import dataclasses
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import torch
+
+from helpers import machine, mnist, models, train
+from helpers.checkpoint import BEST, LAST, CheckpointError, load, write_published
+from helpers.scan import backends
+from helpers.train.config import TrainingConfig
+from helpers.train.presets import PRESETS, Preset
+
+# Fields of TrainingConfig that have an option of their own elsewhere, or none.
+_NOT_OFFERED = ("steps", "seed", "log_every", "save_every")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command's options. Those of a training are the fields of TrainingConfig."""
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.train",
+        description="Train one of the classifiers that the tutorial reports. Where it was stopped, or cut off, the same"
+        " command takes it up again and ends with the same result. Exit status: 0 done, 1 failed, 130 stopped.",
+    )
+    parser.add_argument("name", choices=PRESETS, metavar="NAME", help=f"one of {', '.join(PRESETS)}")
+    parser.add_argument("--output", type=Path, help="folder of this training (default: build/train/NAME-SEED)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and dropout (default: %(default)s)")
+    parser.add_argument("--test", action="store_true", help="in the end, measure the best weights on the test digits")
+    parser.add_argument("--devices", type=int, metavar="N", help="processes (default: a GPU each, or a CPU core each)")
+    parser.add_argument("--precision", choices=["auto", "32-true", "bf16-mixed"], default="auto",
+                        help="of matrix products; auto: bfloat16 where that is measured to be faster")  # fmt: skip
+    parser.add_argument("--log-every", type=int, metavar="STEPS", help="between two lines of the log (an epoch)")
+    parser.add_argument("--save-every", type=int, default=100, metavar="STEPS", help="between two checkpoints (100)")
+    other = parser.add_argument_group("other values than the tutorial's")
+    for option in dataclasses.fields(TrainingConfig):
+        if option.name not in _NOT_OFFERED:
+            name = f"--{option.name.replace('_', '-')}"
+            other.add_argument(name, type=type(option.default), metavar="VALUE", help=option.metadata["help"])
+    other.add_argument("--batch-size", type=int, metavar="N", help="examples in a batch, over all processes")
+    option = {"action": "append", "type": _pair, "default": [], "metavar": "ARGUMENT=VALUE"}
+    other.add_argument("--set", **option, help="of the model, such as d_model=32; may be given several times")
+    return parser
+
+
+def _pair(text):
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"must be ARGUMENT=VALUE, such as d_model=32, got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value  # a word, such as a mixer's name
+
+
+def resolve_preset(options) -> Preset:
+    """The training that was asked for: what the name stands for, and what the options change of it."""
+    preset = PRESETS[options.name]
+    offered = [option.name for option in dataclasses.fields(TrainingConfig) if hasattr(options, option.name)]
+    given = {name: getattr(options, name) for name in offered if getattr(options, name) is not None}
+    return dataclasses.replace(
+        preset,
+        arguments=preset.arguments | dict(options.set),
+        batch_size=options.batch_size or preset.batch_size,
+        config=dataclasses.replace(preset.config, **given),
+    )
+
+
+def settings_of(preset: Preset) -> dict:
+    """What a record says of a training, besides the model and its seed."""
+    config = {name: value for name, value in preset.config.identity().items() if name not in ("seed", "steps")}
+    return {"batch_size": preset.batch_size, "validation": preset.validation, **config}
+
+
+def main(arguments=None) -> int:
+    """Run the command; returns its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = make_parser().parse_args(arguments)
+    folder = options.output or Path("build/train") / f"{options.name}-{options.seed}"
+    asked = threading.Event()
+    before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        _train(options, resolve_preset(options), folder, asked.is_set, arguments)
+    except (CheckpointError, FloatingPointError, OSError, ValueError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except train.Stopped as stopped:
+        if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 0:
+            print(f"\nIt {stopped} To go on:\n    {_command(arguments)}", file=sys.stderr)
+        return 130
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def _without_output(arguments):
+    """Drop ``--output``: the recorded command must not depend on the machine."""
+    arguments = list(arguments)
+    if "--output" in arguments:
+        del arguments[(at := arguments.index("--output")) : at + 2]
+    return [argument for argument in arguments if not argument.startswith("--output=")]
+
+
+def _command(arguments):
+    return shlex.join(["python", "-m", "helpers.train", *arguments])
+
+
+def _launch(options):
+    """A Fabric with all its processes started."""
+    cuda = torch.cuda.is_available()
+    inside = "LOCAL_WORLD_SIZE" in os.environ  # torchrun has started us, and says how many we are
+    devices = int(os.environ["LOCAL_WORLD_SIZE"]) if inside else options.devices
+    devices = devices or (torch.cuda.device_count() if cuda else torch.get_num_threads())
+    nodes = int(os.environ["WORLD_SIZE"]) // devices if inside else 1
+    precision = options.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if machine.faster_in_bfloat16(machine.device()) else "32-true"
+    strategy = "ddp" if devices * nodes > 1 else "auto"
+    fabric = train.make_fabric(precision, devices=devices, num_nodes=nodes, strategy=strategy)
+    fabric.launch()
+    if not cuda:
+        torch.set_num_threads(max(1, torch.get_num_threads() // devices))
+    return fabric, precision
+
+
+def _train(options, preset, folder, stop, arguments):
+    if preset.config.deep_supervision and preset.model != "PixelClassifier":
+        raise ValueError(
+            f"--deep-supervision asks for answers before the end, which {options.name} ({preset.model}) cannot give"
+        )
+    fabric, precision = _launch(options)
+    torch.manual_seed(options.seed)
+    model = models.build(preset.model, preset.arguments)
+    training, validation, test = mnist.dataloaders(
+        preset.batch_size,
+        seed=options.seed,
+        validation=preset.validation,
+        share=(fabric.global_rank, fabric.world_size),
+    )
+    records = train.fit(
+        model,
+        training,
+        dataclasses.replace(preset.config, log_every=options.log_every or len(training)),
+        validation=validation if preset.validation else None,
+        fabric=fabric,
+        folder=folder,
+        settings={"preset": options.name, "model": preset.model, "arguments": preset.arguments, **settings_of(preset)},
+        stop=stop,
+    )
+    if fabric.global_rank:
+        return
+    weights = load(folder / (BEST if preset.validation else LAST))
+    model.load_state_dict(weights if preset.validation else weights["model"])
+    last = best = records[-1]
+    if preset.validation:
+        best = max(records, key=lambda r: (r["validation_accuracy"], -r["validation_loss"]))
+    record = {
+        "model": preset.model,
+        "arguments": preset.arguments,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "command": _command(_without_output(arguments)),
+        "settings": settings_of(preset),
+        "seed": options.seed,
+        "machine": (torch.cuda.get_device_name() if torch.cuda.is_available() else machine.processor())
+        + f", {fabric.world_size} processes of {torch.get_num_threads()} threads",
+        "precision": precision,
+        "scan": backends(machine.device())[0],
+        "versions": machine.versions(("torch", "numba", "lightning-fabric")),
+        "step": best["step"],
+        "images_per_second": round(last["images"] / last["seconds"]),
+        "seconds_per_epoch": round(last["seconds"] / preset.config.epochs, 1),
+        **{name: best[name] for name in best if name.startswith("validation")},
+    }
+    if options.test:
+        result = train.evaluate(model, test)
+        interval = train.wilson_interval(result.accuracy, len(result.labels))
+        record |= {"test_loss": result.loss, "test_accuracy": result.accuracy, "test_interval": interval}
+        print(f"test accuracy {result}")
+    write_published(options.name, folder, model, record)
+    print(json.dumps(record, indent=2))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

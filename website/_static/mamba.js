@@ -1,0 +1,156 @@
+/* The classifier in plain JavaScript, one pixel at a time: what `step` of helpers/layers/mamba.py computes, in its order.
+   Weights are those of window.SMNIST, which weights.js sets; every size comes with them. */
+"use strict";
+
+class PixelClassifier {
+  constructor(content) {
+    this.sizes = content.sizes;
+    const bytes = PixelClassifier.bytes(content.weights);
+    const weights = new Float32Array(bytes.buffer);
+    this.tensors = {};
+    for (const [name, [start, length]] of Object.entries(content.tensors)) {
+      this.tensors[name] = weights.subarray(start, start + length);
+    }
+    this.blocks = [];
+    for (let i = 0; i < this.sizes.layers; i++) this.blocks.push(this.block(i));
+    this.reset();
+  }
+
+  static bytes(base64) {
+    return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  }
+
+  block(i) {
+    const { d_inner, d_state, d_conv } = this.sizes;
+    const of = (name) => this.tensors[`blocks.${i}.${name}`];
+    const decays = of("A_log").length / d_inner; // d_state, or half of it where two numbers decay alike
+    return {
+      norm: [this.tensors[`norms.${i}.weight`], this.tensors[`norms.${i}.bias`]],
+      in_proj: [of("in_proj.weight"), of("in_proj.bias")],
+      conv: [of("conv1d.weight"), of("conv1d.bias")],
+      x_proj: [of("x_proj.weight")],
+      biases: [of("B_bias"), of("C_bias")],
+      dt_proj: [of("dt_proj.weight"), of("dt_proj.bias")],
+      out_proj: [of("out_proj.weight"), of("out_proj.bias")],
+      A: Float64Array.from({ length: d_inner * d_state }, (_, at) => {
+        const c = Math.floor(at / d_state);
+        return -Math.exp(of("A_log")[c * decays + ((at % d_state) % decays)]);
+      }),
+      D: of("D"),
+      window: new Float64Array(d_inner * d_conv), // the last inputs of the convolution, the newest last
+      h: new Float64Array(d_inner * d_state), // the state of the scan
+    };
+  }
+
+  /* Forget everything that was read. */
+  reset() {
+    this.read = 0;
+    this.sum = new Float64Array(this.sizes.d_model);
+    for (const block of this.blocks) {
+      block.window.fill(0);
+      block.h.fill(0);
+    }
+  }
+
+  /* The position, 0 to 783, of the pixel that is read next. */
+  get place() {
+    return this.tensors.order ? this.tensors.order[this.read] : this.read;
+  }
+
+  /* Read one pixel, 0 (paper) to 1 (ink). Returns the logits of what was read so far, and each layer's step size, the
+     average over its channels. */
+  step(pixel) {
+    const { d_model, mean, std, pooling } = this.sizes;
+    const input = (pixel - mean) / std;
+    const weight = this.tensors["embedding.weight"];
+    const bias = this.tensors["embedding.bias"];
+    const x = new Float64Array(d_model);
+    for (let i = 0; i < d_model; i++) x[i] = weight[i] * input + bias[i];
+    const deltas = this.blocks.map((block) => this.mix(block, x));
+    this.read += 1;
+    const normed = (values) => norm(values, this.tensors["norm.weight"], this.tensors["norm.bias"]);
+    let seen = pooling === "sum" ? x : normed(x); // "mean" averages what has been normed, "sum" norms what has been summed
+    if (pooling !== "last") {
+      for (let i = 0; i < d_model; i++) this.sum[i] += seen[i];
+      seen = pooling === "sum" ? normed(this.sum) : this.sum.map((value) => value / this.read);
+    }
+    return { logits: linear(seen, this.tensors["head.weight"], this.tensors["head.bias"]), deltas };
+  }
+
+  /* What the rotary blocks do to B, or C, which begins at `start`: add the bias, and turn each pair by its angle. */
+  turn(selected, start, bias) {
+    const half = this.sizes.d_state / 2;
+    for (let n = 0; n < half; n++) {
+      const a = selected[start + n] + bias[n];
+      const b = selected[start + half + n] + bias[half + n];
+      const cos = Math.cos(this.sizes.angles[n] * this.read);
+      const sin = Math.sin(this.sizes.angles[n] * this.read);
+      selected[start + n] = a * cos - b * sin;
+      selected[start + half + n] = a * sin + b * cos;
+    }
+  }
+
+  /* One layer: adds to x what the block makes of it, and returns the average step size. */
+  mix(block, x) {
+    const { d_inner, d_state, d_conv, dt_rank } = this.sizes;
+    const both = linear(norm(x, ...block.norm), ...block.in_proj);
+    const [taps, offset] = block.conv;
+    const u = new Float64Array(d_inner);
+    block.window.copyWithin(0, 1);
+    for (let c = 0; c < d_inner; c++) {
+      const at = c * d_conv;
+      block.window[at + d_conv - 1] = both[c];
+      let sum = offset ? offset[c] : 0;
+      for (let k = 0; k < d_conv; k++) sum += block.window[at + k] * taps[at + k];
+      u[c] = silu(sum);
+    }
+    const selected = linear(u, ...block.x_proj); // the step size before its last map, B and C
+    const delta = linear(selected.subarray(0, dt_rank), ...block.dt_proj).map(softplus);
+    const B = dt_rank;
+    const C = dt_rank + d_state;
+    if (this.sizes.angles) [B, C].forEach((start, i) => this.turn(selected, start, block.biases[i]));
+    const y = new Float64Array(d_inner);
+    for (let c = 0; c < d_inner; c++) {
+      let sum = block.D[c] * u[c];
+      for (let n = 0, at = c * d_state; n < d_state; n++, at++) {
+        block.h[at] = Math.exp(delta[c] * block.A[at]) * block.h[at] + delta[c] * u[c] * selected[B + n];
+        sum += block.h[at] * selected[C + n];
+      }
+      y[c] = sum * silu(both[d_inner + c]);
+    }
+    const out = linear(y, ...block.out_proj);
+    for (let i = 0; i < x.length; i++) x[i] += out[i];
+    return delta.reduce((sum, step) => sum + step, 0) / d_inner;
+  }
+}
+
+function linear(x, weight, bias) {
+  const y = new Float64Array(weight.length / x.length);
+  for (let i = 0, at = 0; i < y.length; i++) {
+    let sum = bias ? bias[i] : 0;
+    for (let j = 0; j < x.length; j++, at++) sum += weight[at] * x[j];
+    y[i] = sum;
+  }
+  return y;
+}
+
+function norm(x, weight, bias) {
+  const mean = x.reduce((sum, value) => sum + value, 0) / x.length;
+  const variance = x.reduce((sum, value) => sum + (value - mean) ** 2, 0) / x.length;
+  return x.map((value, i) => ((value - mean) / Math.sqrt(variance + 1e-5)) * weight[i] + bias[i]);
+}
+
+function silu(x) {
+  return x / (1 + Math.exp(-x));
+}
+
+function softplus(x) {
+  return x > 20 ? x : Math.log1p(Math.exp(x));
+}
+
+function softmax(logits) {
+  const largest = Math.max(...logits);
+  const powers = Array.from(logits, (logit) => Math.exp(logit - largest));
+  const sum = powers.reduce((total, power) => total + power, 0);
+  return powers.map((power) => power / sum);
+}
