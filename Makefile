@@ -17,21 +17,18 @@ COLAB_TRITON := build/triton-3.6.0
 # Colab's versions of small packages, with which two pages are run as Colab would.
 COLAB_PACKAGES := build/colab-packages
 
-# Idle threads of torch shall sleep and not spin: beside any other busy process, spinning makes them 10 times slower.
-export OMP_WAIT_POLICY ?= PASSIVE
-
-.PHONY: help setup run test site serve train recipe lint format notebooks links mamba-ssm clean
+.PHONY: help setup run test check site serve train train-recipe lint format execute-notebooks relink install-mamba-ssm clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
 	@echo "make TARGET [PYTHON=python3.12] [TORCH=cpu] [CONSTRAINTS=] [REPO=owner/name] [REF=tag]"
-	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | awk -F: '{printf "  %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | awk '{i = index($$0, ":"); printf "  %-18s %s\n", substr($$0, 1, i - 1), substr($$0, i + 1)}'
 
 setup: $(READY)  ## the virtual environment and everything in it; run and test do it themselves
 
 run: $(READY)  ## execute every notebook into build/notebooks, say what accuracy was reached, make pages of them
 	@$(PY) notebooks/run.py --output $(OUTPUT)
-	@$(PY) site/build.py --notebooks $(OUTPUT)
+	@$(PY) website/build.py --notebooks $(OUTPUT)
 
 test: $(READY) $(COLAB_TRITON) $(COLAB_PACKAGES)  ## ruff, unit tests, then nbval over every notebook
 	@began=$$(date +%s); echo "Ruff, unit tests, then every notebook is executed and compared: half an hour on two cores." && \
@@ -40,8 +37,16 @@ test: $(READY) $(COLAB_TRITON) $(COLAB_PACKAGES)  ## ruff, unit tests, then nbva
 	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout $(CELL_TIMEOUT) notebooks && \
 	echo "All of it passed, in $$((($$(date +%s) - began) / 60)) minutes."
 
+check: $(READY)  ## what to run before every commit, three minutes: ruff, structure, every kernel and layer, the site, links
+	@began=$$(date +%s); \
+	$(MAKE) --no-print-directory lint && \
+	$(PY) -m pytest -q -m "not slow" && \
+	$(PY) -m colab.links --check && \
+	$(PY) website/build.py --strict && \
+	echo "Checked, in $$(($$(date +%s) - began)) s. make test runs everything."
+
 site: $(READY)  ## make pages of the committed notebooks, in build/site
-	@$(PY) site/build.py --strict
+	@$(PY) website/build.py --strict
 
 serve: site  ## the same, and show them at http://localhost:8000
 	@$(PY) -m http.server --bind localhost --directory build/site
@@ -49,7 +54,7 @@ serve: site  ## the same, and show them at http://localhost:8000
 train: $(READY)  ## train the published classifier again, into build/train: an hour or more; go on where it was stopped
 	@$(PY) -m helpers.train smnist --test
 
-recipe: $(READY)  ## the four trainings of page 2 again, into build/train: six minutes, on one core: two are no faster
+train-recipe: $(READY)  ## the four trainings of page 2 again, into build/train: six minutes, on one core: two are no faster
 	@for name in recipe recipe-frozen recipe-identity recipe-permuted; do \
 	  OMP_NUM_THREADS=1 $(PY) -m helpers.train $$name --devices 1 --precision 32-true --test || exit; done
 
@@ -61,13 +66,13 @@ format: $(READY)  ## let ruff put code and notebooks in order
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
-notebooks: $(READY)  ## execute the notebooks in place, for the outputs that are committed
+execute-notebooks: $(READY)  ## execute the notebooks in place, for the outputs that are committed
 	@$(PY) notebooks/run.py --in-place
 
-links: $(READY)  ## let badges and Colab cells lead to this repository: REPO=owner/name REF=tag
+relink: $(READY)  ## let badges and Colab cells lead to this repository: REPO=owner/name REF=tag
 	@$(PY) -m colab.links $(if $(REPO),--repository $(REPO)) $(if $(REF),--ref $(REF))
 
-mamba-ssm: $(READY)  ## try again to install mamba-ssm
+install-mamba-ssm: $(READY)  ## try again to install mamba-ssm
 	@$(PY) colab/setup.py
 
 clean:  ## remove what the targets made, the virtual environment included

@@ -61,7 +61,7 @@ def describe() -> Machine:
     """This machine, seen from the process that asks."""
     import torch
 
-    from helpers import benchmark
+    from helpers import machine
     from helpers.scan import backends
 
     device = machine.device().type

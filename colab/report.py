@@ -16,8 +16,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from colab import install, machine, setup, verify, wheels
 from colab.steps import Deadline, Failed
-from helpers import benchmark, contenders, measure, mnist, models, train
-from helpers.record import table
+from helpers import machine as this_machine
+from helpers import mnist, models, timing, train
+from helpers.benchmark import contenders, measure
+from helpers.benchmark.report import table
 
 PACKAGES = ("torchvision", "numpy", "numba", "triton", "mamba-ssm", "lightning-fabric", "transformers", "einops")
 PATIENCE = 120  # seconds for the proof of one backend
@@ -26,8 +28,12 @@ CHECKPOINT = "smnist"
 
 
 def versions() -> str:
-    found = [f"CUDA {torch.version.cuda}", *machine.versions(PACKAGES), f"wheels known in {wheels.table()['checked']}"]
-    return f"{machine.describe()}; {machine.processor()}; {', '.join(found)}."
+    found = [
+        f"CUDA {torch.version.cuda}",
+        *this_machine.versions(PACKAGES),
+        f"wheels known in {wheels.table()['checked']}",
+    ]
+    return f"{this_machine.describe()}; {this_machine.processor()}; {', '.join(found)}."
 
 
 def chosen() -> str:
@@ -57,7 +63,7 @@ def timings(names: list[str], device: torch.device, batch: int = BATCH, length: 
     for backward in (False, True):
         same = {"batch": batch, "device": device, "backward": backward}
         calls = {name: contenders.call(length, name=name, **same) for name in names}
-        times.append(measure.median_seconds(calls, repeats=20 if device.type == "cuda" else 3))
+        times.append(timing.median_seconds(calls, repeats=20 if device.type == "cuda" else 3))
     header = [f"batch {batch}, length {length}", "forward, ms", "and backward, ms"]
     rows = [(name, *(measure.format_number(1e3 * passed[name]) for passed in times)) for name in names]
     if device.type == "cuda":
@@ -71,9 +77,10 @@ def accuracy(device: torch.device, images: int | None = None) -> str:
     record = json.loads((models.CHECKPOINTS / f"{CHECKPOINT}.json").read_text(encoding="utf-8"))
     tested = TensorDataset(*(tensor[:images] for tensor in mnist.sequences(mnist.load(train=False))))
     model, found = models.load_checkpoint(CHECKPOINT).to(device), []
-    took = measure.time_once(lambda: found.append(train.evaluate(model, DataLoader(tested, 100))))
+    took = timing.time_once(lambda: found.append(train.evaluate(model, DataLoader(tested, 100))))
     return (
-        f"{CHECKPOINT}: {found[0]}, in {measure.format_duration(took)}; its record says {record['test_accuracy']:.2%} of all."
+        f"{CHECKPOINT}: {found[0]}, in {measure.format_duration(took)};"
+        f" its record says {record['test_accuracy']:.2%} of all."
     )
 
 
@@ -89,7 +96,7 @@ def main(arguments=None) -> int:
         print(f"The machine cannot be asked: {failure}.")
         return 1
     print(f"{errors}\n", flush=True)
-    device = machine.device()
+    device = this_machine.device()
     print(f"{timings(right, device)}\n", flush=True)
     print(accuracy(device, options.images))
     return 0

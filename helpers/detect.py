@@ -1,4 +1,4 @@
-"""Does a kernel work on this machine? It is compiled and run once, forward and backward, before anything rests on it."""
+"""Does a kernel work here? It is compiled and run once, forward and backward, before anything rests on it."""
 
 import warnings
 

@@ -1,7 +1,7 @@
 """Classifiers of sequences: ``(batch, length, channels)`` in, ``(batch, classes)`` logits out.
 
-``PixelClassifier`` is one classifier around an exchangeable mixer, any of :mod:`helpers.layers`. What mixes positions is
-all that differs between them. The rest of the file are yardsticks that see the whole digit at once, and
+``PixelClassifier`` is one classifier around an exchangeable mixer, any of :mod:`helpers.layers`. What mixes positions
+is all that differs between them. The rest of the file are yardsticks that see the whole digit at once, and
 :func:`load_checkpoint`.
 """
 

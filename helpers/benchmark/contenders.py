@@ -1,8 +1,8 @@
 """What is compared: every way at hand to run a selective scan, and the layers that do the work of a Mamba block.
 
-A contender is made by its name. Our own backends are always there; the public packages are optional. From each of them
-comes what it would itself use, and of that the scan alone, so that all do the same work: bias, softplus, recurrence,
-skip connection, gate.
+A contender is made by its name. Our own backends are always there; the public packages are optional. Of each package
+we take what it would itself use, and only the scan, so that all do the same work: bias, softplus, recurrence, skip
+connection, gate.
 """
 
 import functools
@@ -23,52 +23,22 @@ from helpers.testing import scan_inputs, with_gradients
 from helpers.threads import keep_freed_memory
 
 DIM, D_STATE, D_MODEL = 128, 16, 64  # a block of width 64 has 128 channels
-FUSED = ("mamba_ssm", "triton", "numba")  # backends that do not write all states to memory
 COMPILED = "transformers (compiled)"
 COMPILING = 50  # seconds, measured: 12 to 50
-# How many tensors of the size of all its states a scan holds at once, forward and with backward: measured on a CPU,
-# rounded up. The fused ones hold none; of the public ones mambapy holds the most, because it works on a power of two.
-STATES_HELD = {**dict.fromkeys(FUSED, (0, 0)), "associative": (3, 9), "reference": (1, 5)}
-MOST_STATES_HELD = (7, 13)
-
-
-class NotInstalled(Exception):
-    """A contender cannot be made on this machine; the message says what to do about it."""
-
-
-class Computation:
-    """A function with inputs of its own, to be run as often as one likes.
-
-    Args:
-        function: called without arguments, returns the output.
-        inputs: ``{name: tensor}``, all that the output depends on.
-        dy: the gradient of the output, in its shape.
-    """
-
-    def __init__(self, function, inputs, dy):
-        self.function, self.inputs, self.dy = function, inputs, dy
-
-    def forward(self) -> list:
-        """The output, in a list."""
-        with torch.no_grad():
-            return [self.function()]
-
-    def both(self) -> list:
-        """The output, and then the gradients of the inputs in their order."""
-        return with_gradients(self.function, self.inputs, self.dy)
-
-
-# --- public packages -------------------------------------------------------------------------------------------------
+# Temporaries, in tensors of the size of all states, forward and with backward: measured on a CPU, rounded up. Fused
+# scans write no states to memory; of the public packages mambapy takes the most, because it pads to a power of two.
+TEMPORARIES = {"mamba_ssm": (0, 0), "triton": (0, 0), "numba": (0, 0), "associative": (3, 9), "reference": (1, 5)}
+MOST_TEMPORARIES = (7, 13)
 
 
 def _installed(package, advice):
     if not importlib.util.find_spec(package):
-        raise NotInstalled(f"not installed: {advice}")
+        raise measure.NotRun(f"not installed: {advice}")
 
 
 def _upstream():
     """``selective_scan_ref``, upstream's own definition in PyTorch. To import it, its kernel need only have a name."""
-    _installed("mamba_ssm", "make mamba-ssm")
+    _installed("mamba_ssm", "make install-mamba-ssm")
     nameless = KERNEL not in sys.modules and not importlib.util.find_spec(KERNEL)
     if nameless:
         sys.modules[KERNEL] = ModuleType(KERNEL)
@@ -102,60 +72,52 @@ def _transformers():
     scan = inspect.unwrap(getattr(modeling_mamba, "mamba_selective_scan", None) or (lambda: None))
     if "use_associative_scan" not in inspect.signature(scan).parameters:
         version = importlib.metadata.version("transformers")
-        raise NotInstalled(f"transformers {version} has no associative scan: pip install --upgrade transformers")
-    compiled = torch.compile(scan, dynamic=False)
-    return functools.partial(compiled, use_associative_scan=True)
+        raise measure.NotRun(f"transformers {version} has no associative scan: pip install --upgrade transformers")
+    return functools.partial(torch.compile(scan, dynamic=False), use_associative_scan=True)
 
 
 PUBLIC = {"selective_scan_ref": _upstream, "mambapy": _mambapy, COMPILED: _transformers}
-
-
-def scan_computation(name, batch, length, device, dim=DIM) -> Computation:
-    """A scan: one of ``helpers.scan.backends(device)`` or of ``PUBLIC``.
-
-    Raises:
-        NotInstalled: if its package is not installed.
-    """
-    inputs, dy = scan_inputs(batch, length, device, dim, D_STATE)
-    scan = PUBLIC[name]() if name in PUBLIC else selective_scan
-    chosen = {} if name in PUBLIC else {"backend": name}
-    return Computation(lambda: scan(*inputs.values(), delta_softplus=True, **chosen), inputs, dy)
-
-
-# --- layers ----------------------------------------------------------------------------------------------------------
-
-
 LAYERS = {"Mamba block": layers.Mamba, "LSTM": layers.LSTM, "attention": layers.Attention}
 
 
-def layer_computation(name, batch, length, device) -> Computation:
-    """A layer of ``LAYERS``; its inputs are the sequence and its weights."""
-    torch.manual_seed(0)
-    layer = LAYERS[name](D_MODEL).to(device)
-    x = torch.randn(batch, length, D_MODEL, device=device, requires_grad=True)
-    dy = torch.randn(batch, length, D_MODEL, device=device)
-    return Computation(lambda: layer(x), {"x": x, **dict(layer.named_parameters())}, dy)
-
-
 def call(length, *, name, batch, device, backward, dim=DIM):
-    """A scan or a layer by its name, as a function without arguments that runs it forward, or also backward."""
+    """Make a scan or a layer by its name: a function without arguments, which returns ``[y]``.
+
+    Args:
+        length: of the sequences.
+        name: one of ``helpers.scan.backends(device)``, of ``PUBLIC`` or of ``LAYERS``.
+        batch: how many sequences.
+        device: where they are.
+        backward: whether the function goes on to the gradients of all inputs, and returns them after ``y``.
+        dim: channels of a scan; layers are of width ``D_MODEL``.
+
+    Raises:
+        helpers.benchmark.measure.NotRun: if its package is not installed.
+    """
     if name in LAYERS:
-        work = layer_computation(name, batch, length, device)
+        torch.manual_seed(0)
+        layer = LAYERS[name](D_MODEL).to(device)
+        x, dy = (torch.randn(batch, length, D_MODEL, device=device) for _ in range(2))
+        inputs = {"x": x.requires_grad_(), **dict(layer.named_parameters())}
+        function = functools.partial(layer, x)
     else:
-        work = scan_computation(name, batch, length, device, dim)
-    return work.both if backward else work.forward
+        scan = PUBLIC[name]() if name in PUBLIC else functools.partial(selective_scan, backend=name)
+        inputs, dy = scan_inputs(batch, length, device, dim, D_STATE)
+        function = functools.partial(scan, *inputs.values(), delta_softplus=True)
+    if backward:
+        return functools.partial(with_gradients, function, inputs, dy)
+    return torch.no_grad()(lambda: [function()])
 
 
-def bytes_held(name, batch, length, backward, dim=DIM) -> int:
-    """About how much memory a scan takes beside its inputs. Layers are not known: 0."""
-    states = 0 if name in LAYERS else STATES_HELD.get(name, MOST_STATES_HELD)[backward]
+def bytes_needed(name, batch, length, backward, dim=DIM) -> int:
+    """About how much memory a scan takes in addition to its inputs. Layers are not known: 0."""
+    states = 0 if name in LAYERS else TEMPORARIES.get(name, MOST_TEMPORARIES)[backward]
     return states * 4 * batch * length * dim * D_STATE
 
 
-def cost(name, batch, length, device, threads):
-    """Of one call, forward and backward: the peak of memory in bytes (or None), and the bytes of the inputs."""
+def peak_bytes(name, batch, length, device, threads) -> int | None:
+    """Peak memory of one call, forward and backward, for a process of its own. ``None`` where it cannot be measured."""
     torch.set_num_threads(threads)
-    keep_freed_memory()  # the same for all, whether their kernels ask for it or not
+    keep_freed_memory()  # for all, whether or not their kernels ask for it
     call(min(length, 256), name=name, batch=1, device=device, backward=True)()  # what is loaded or compiled only once
-    both = call(length, name=name, batch=batch, device=device, backward=True)
-    return measure.peak_bytes(both, device), sum(x.nbytes for x in both.__self__.inputs.values())
+    return measure.peak_bytes(call(length, name=name, batch=batch, device=device, backward=True), device)

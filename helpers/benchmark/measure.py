@@ -1,4 +1,4 @@
-"""How memory is measured, and how what would take too much time or memory is known beforehand."""
+"""How memory is measured, what a call would cost at a greater length, and how such numbers are written."""
 
 import contextlib
 import ctypes
@@ -6,13 +6,17 @@ import math
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+
+class NotRun(Exception):
+    """Why a contender is not timed, as the table says it."""
 
 
 def peak_bytes(function, device) -> int | None:
@@ -80,45 +84,31 @@ def saved_bytes(function) -> int:
 
 
 def run_in_process(function, *arguments):
-    """Call a function in a fresh process: its memory is not mixed with ours, and if it is killed we go on.
+    """Call a function in a fresh process: its memory is not mixed with ours, and we survive if it is killed.
 
-    Where the system can, the process is a copy of one that has imported torch and done nothing else, which spares
-    seconds.
+    Where the system can, the process is a copy of one that has only imported torch, which saves seconds.
 
     Raises:
-        concurrent.futures.process.BrokenProcessPool: if the process is killed, as it is where there is no memory left.
+        NotRun: if the process is killed, as it is where no memory is left.
     """
     context = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
     if context.get_start_method() == "forkserver":
         context.set_forkserver_preload(["torch"])
     with ProcessPoolExecutor(1, context) as pool:
-        return pool.submit(function, *arguments).result()
+        try:
+            return pool.submit(function, *arguments).result()
+        except BrokenProcessPool as error:
+            raise NotRun("failed: the process was killed, as happens where no memory is left") from error
 
 
-def forecast(points, at: float) -> float:
-    """The cost at ``at`` by the line through the last two of ``points``, pairs ``(length, cost)``.
+def forecast(points, length: float) -> float:
+    """The cost at ``length`` by the line through the last two of ``points``, pairs ``(length, cost)``.
 
     At a constant number of positions what is linear in length costs the same at every length, and what is quadratic
     rises along a line. The cost is never taken to fall.
     """
     (x, low), (y, high) = points[-2] if len(points) > 1 else points[-1], points[-1]
-    return high + (max(0.0, high - low) * (at - y) / (y - x) if y > x else 0.0)
-
-
-class Budget(NamedTuple):
-    """The most that one measurement may take, all its calls together."""
-
-    seconds: float
-    gigabytes: float
-
-    def refusal(self, seconds: float, size: float, calls: int = 1) -> str | None:
-        """Why not to run what needs ``seconds`` for each of its ``calls`` and ``size`` bytes, or ``None``."""
-        if seconds * calls > self.seconds:
-            each = f", {format_duration(seconds)} a call" if calls > 1 else ""
-            return f"not run: would need about {format_duration(seconds * calls)}{each}"
-        if size > self.gigabytes * 1e9:
-            return f"not run: would need about {format_bytes(size)}"
-        return None
+    return high + (max(0.0, high - low) * (length - y) / (y - x) if y > x else 0.0)
 
 
 def half_of_memory() -> float:
@@ -129,21 +119,21 @@ def half_of_memory() -> float:
         return 4e9
 
 
-def format_number(value: float, most: int = 3) -> str:
-    """A positive number to ``most`` digits, without an exponent."""
-    return f"{value:,.{max(0, most - 1 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
+def format_number(value: float, digits: int = 3) -> str:
+    """A positive number to ``digits`` digits, without an exponent."""
+    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds as a reader would say them, to two digits."""
-    return _rounded(seconds, {"h": 3600, "min": 60, "s": 1, "ms": 1e-3})
+    """Seconds, to two digits, in the unit that fits: ``30 s``, ``2.0 min``."""
+    return _in_units(seconds, {"h": 3600, "min": 60, "s": 1, "ms": 1e-3})
 
 
 def format_bytes(size: float) -> str:
-    """Bytes as a reader would say them, to two digits."""
-    return _rounded(size, {"GB": 1e9, "MB": 1e6, "kB": 1e3})
+    """Bytes, to two digits, in the unit that fits: ``64 MB``."""
+    return _in_units(size, {"GB": 1e9, "MB": 1e6, "kB": 1e3})
 
 
-def _rounded(value, units):
+def _in_units(value, units):
     unit = next((unit for unit, size in units.items() if value >= size), list(units)[-1])
     return f"{format_number(value / units[unit], 2)} {unit}"

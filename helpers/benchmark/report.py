@@ -1,7 +1,9 @@
-"""One run of the benchmark: what is compared, whether it may be, and what was found, as tables, CSV and figure."""
+"""One run of the benchmark: what may be timed, how long it took, and the record, as text, JSON and figure."""
 
-import csv
+import json
 import statistics
+import subprocess
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,16 +11,16 @@ import torch
 from tqdm import tqdm
 
 from helpers import timing
-from helpers.benchmark import measure
-from helpers.benchmark.measure import format_number
-from helpers.testing import WrongResult, worst_error
+from helpers.benchmark import contenders, measure
+from helpers.benchmark.measure import NotRun, format_bytes, format_duration, format_number
+from helpers.testing import WrongResult
 
 TOLERANCE = 1e-4  # max|x - y| / max|y| of the output and of every gradient
 AT_LEAST = 1.0  # seconds that a comparison lasts
 
 
 class Row(NamedTuple):
-    """One measurement, a line of the CSV. What was not measured is empty, and ``note`` says why."""
+    """One contender in one comparison. What was not measured is empty, and ``note`` says why."""
 
     section: str
     comparison: str
@@ -26,10 +28,9 @@ class Row(NamedTuple):
     batch: int
     length: int
     seconds: float | None = None  # the median of the rounds
-    ratio: float | None = None  # to the first that was measured in its comparison, the median over the rounds
-    rounds: str = ""  # seconds, divided by spaces
+    ratio: float | None = None  # to the first contender timed in the comparison, the median over the rounds
+    rounds: tuple[float, ...] = ()  # seconds
     peak_bytes: int | None = None
-    input_bytes: int | None = None
     note: str = ""
 
 
@@ -42,62 +43,61 @@ class BenchmarkSession:
 
     def __init__(self, options):
         self.device, self.repeats = torch.device(options.device), options.repeats
+        self.seconds, self.gigabytes = options.seconds, options.gigabytes
         self.batch, self.length, self.longest = options.batch, options.length, options.longest
-        self.budget = measure.Budget(options.seconds, options.gigabytes)
         self.rows, self.text = [], []
-        self.failed = False  # whether one of our own scans fails or is wrong
+        self.failed = False  # whether one of our own contenders is wrong or raises
 
-    def admit(self, make, needed=None, size=0, right=None):
-        """Decide whether something is timed: it must be within the budget, and what it computes must be right.
+    def check_budget(self, seconds=0.0, size=0, calls=1) -> None:
+        """Raise :class:`NotRun` for what needs too many ``seconds``, for each of its ``calls``, or ``size`` bytes."""
+        if seconds * calls > self.seconds:
+            each = f", {format_duration(seconds)} a call" if calls > 1 else ""
+            raise NotRun(f"not run: would need about {format_duration(seconds * calls)}{each}")
+        if size > self.gigabytes * 1e9:
+            raise NotRun(f"not run: would need about {format_bytes(size)}")
+
+    def check_forecast(self, make, length) -> None:
+        """Raise :class:`NotRun` if the time at a sixteenth and a quarter of ``length`` forecasts too much of it.
 
         Args:
             make: a length to the function that would be timed.
-            needed: seconds that it will need, or ``None`` for a forecast from shorter lengths.
-            size: bytes that it will need.
-            right: what it should return; the first tensors of it suffice.
-
-        Returns:
-            ``(function, note)``, or ``(reason, "")``.
-
-        Raises:
-            WrongResult: if the results are wrong.
+            length: at which it would be timed.
         """
-        calls = 1
-        if needed is None:
-            points = []
-            for length in sorted({max(1, self.length // 16), max(1, self.length // 4)}):
-                call = make(length)
-                points.append((length, min(timing.time_once(call), timing.time_once(call)) / length))
-            needed, calls = measure.forecast(points, self.length) * self.length, self.repeats + 1
-        if refusal := self.budget.refusal(needed, size, calls):
-            return refusal, ""
-        call = make(self.length)
-        if right is None:
-            return call, ""
-        error = worst_error(call(), right)
-        if not error <= TOLERANCE:  # also if it is not a number
-            raise WrongResult(f"wrong: differs by {error:.1e}, more than {TOLERANCE:.0e}")
-        return call, f"differs by {error:.0e}"
+        points = []
+        for part in sorted({max(1, length // 16), max(1, length // 4)}):
+            call = make(part)
+            points.append((part, min(timing.time_once(call), timing.time_once(call)) / part))
+            self.check_budget(measure.forecast(points, length) * length, calls=self.repeats + 1)
 
-    def compare(self, section, title, calls, batch, length, entries=None) -> list[Row]:
-        """Time ``calls`` beside one another: ``{name: function, or the reason why there is none}``.
+    def compare(self, section, title, names, prepare, batch, length) -> list[Row]:
+        """Time contenders in turn; those that cannot be prepared are not timed, and their row says why.
 
-        ``entries`` are further entries of the rows, ``{name: {entry: value}}``.
+        Args:
+            section, title, batch, length: entries of the rows.
+            names: of the contenders.
+            prepare: a name to ``(function, further entries of its row)``. Whatever it raises, the others are timed.
         """
-        functions = {name: call for name, call in calls.items() if callable(call)}
+        rows, functions = {}, {}
+        for name in tqdm(names, desc=f"{title}: checks", leave=False):
+            rows[name] = Row(section, title, name, batch, length)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # warnings of other people's code are not for our reader
+                    functions[name], entries = prepare(name)
+            except (NotRun, WrongResult) as reason:
+                entries = {"note": str(reason)}
+                self.failed |= isinstance(reason, WrongResult) and name not in contenders.PUBLIC
+            except Exception as error:
+                message = (str(error).splitlines() or [""])[0]
+                entries = {"note": f"failed: {type(error).__name__}: {message}"[:120]}
+                self.failed |= name not in contenders.PUBLIC
+            rows[name] = rows[name]._replace(**entries)
         times = timing.time_interleaved(functions, self.repeats, title, AT_LEAST)
-        rows = []
-        for name, call in calls.items():
-            row = Row(section, title, name, batch, length)._replace(**(entries or {}).get(name, {}))
-            if name in times:
-                ratio = timing.median_ratio(times[name], next(iter(times.values())))
-                rounds = " ".join(f"{t:.6g}" for t in times[name])
-                row = row._replace(seconds=statistics.median(times[name]), ratio=ratio, rounds=rounds)
-            else:
-                row = row._replace(note=call)
-            rows.append(row)
-        self.rows += rows
-        return rows
+        for name, rounds in times.items():
+            ratio = timing.median_ratio(rounds, next(iter(times.values())))
+            rows[name] = rows[name]._replace(seconds=statistics.median(rounds), ratio=ratio, rounds=tuple(rounds))
+        self.rows += rows.values()
+        return list(rows.values())
 
     def say(self, text: str) -> None:
         """Print a paragraph, and keep it."""
@@ -107,28 +107,42 @@ class BenchmarkSession:
 
     def show(self, rows) -> None:
         """Say the rows of one comparison, as a table."""
-        lines = [
-            (r.name, *(("", "") if r.seconds is None else (format_number(r.seconds * 1e3), f"{r.ratio:.2f}")), r.note)
-            for r in rows
-        ]
+        lines = []
+        for row in rows:
+            timed = (format_number(row.seconds * 1e3), f"{row.ratio:.2f}") if row.seconds else ("", "")
+            lines.append((row.name, *timed, row.note))
         self.say(table([rows[0].comparison, "ms", "ratio", "note"], lines))
 
-    def write(self, folder: Path) -> list[Path]:
-        """Write ``benchmark.md``, ``benchmark.csv`` and, where length was varied, ``benchmark.png``; returns them."""
+    def write(self, folder: Path, record: dict) -> list[Path]:
+        """Write ``benchmark.md``, ``benchmark.json`` and, where length was varied, ``benchmark.png``; returns them.
+
+        Args:
+            folder: where to, made if need be.
+            record: what the JSON says of the machine and the command, before the rows.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        text, rows, figure = folder / "benchmark.md", folder / "benchmark.csv", folder / "benchmark.png"
-        figure.unlink(missing_ok=True)  # an older one would stand beside newer numbers
+        text, data, figure = folder / "benchmark.md", folder / "benchmark.json", folder / "benchmark.png"
+        figure.unlink(missing_ok=True)  # an older one would not be of these numbers
         paragraphs = list(self.text)
-        lengths = [row for row in self.rows if row.section == "length" and row.seconds]
-        if lengths:
+        if lengths := [row for row in self.rows if row.section == "length" and row.seconds]:
             _draw(lengths, figure)
             paragraphs.append(f"![Time per position, and peak memory, against length]({figure.name})")
         text.write_text("\n\n".join(paragraphs) + "\n", encoding="utf-8")
-        with open(rows, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(Row._fields)
-            writer.writerows(self.rows)
-        return [path for path in (text, rows, figure) if path.exists()]
+        record = {**record, "rows": [row._asdict() for row in self.rows]}
+        data.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        return [path for path in (text, data, figure) if path.exists()]
+
+
+def commit() -> str | None:
+    """The commit of this checkout, with ``-dirty`` if files have changed since; ``None`` where git does not know."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():  # an installed package may lie in somebody else's repository
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+    except OSError:
+        return None
 
 
 def _draw(rows, path):
@@ -139,10 +153,7 @@ def _draw(rows, path):
 
     from helpers import plots
 
-    names = dict.fromkeys(row.name for row in rows)
-    times = {n: {r.length: r.seconds / (r.batch * r.length) for r in rows if r.name == n} for n in names}
-    memory = {n: {r.length: r.peak_bytes for r in rows if r.name == n and r.peak_bytes} for n in names}
-    plots.costs(times, memory)
+    plots.costs(rows)
     plt.savefig(path)
     plt.close()
 
@@ -150,14 +161,9 @@ def _draw(rows, path):
 def table(header: list[str], lines: list[tuple]) -> str:
     """A Markdown table, aligned as plain text too: the first column and notes to the left, numbers to the right."""
     cells = [header, *([str(cell) for cell in line] for line in lines)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    left = [i == 0 or name == "note" for i, name in enumerate(header)]
-    rule = ["-" * width if start else "-" * (width - 1) + ":" for width, start in zip(widths, left, strict=True)]
-    cells = [
-        [
-            cell.ljust(width) if start else cell.rjust(width)
-            for cell, width, start in zip(line, widths, left, strict=True)
-        ]
-        for line in cells
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [cells[0], rule, *cells[1:]])
+    columns = []
+    for i, column in enumerate(zip(*cells, strict=True)):
+        width, left = max(map(len, column)), i == 0 or header[i] == "note"
+        column = [cell.ljust(width) if left else cell.rjust(width) for cell in column]
+        columns.append([column[0], "-" * width if left else "-" * (width - 1) + ":", *column[1:]])
+    return "\n".join(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True))

@@ -1,7 +1,7 @@
 """The short convolution of a Mamba block and its SiLU: one function, two ways to compute it.
 
-A depthwise, causal convolution of a few taps: every channel is a weighted sum of its own last ``width`` inputs. On a CPU
-PyTorch's convolution, and the SiLU after it, each go through memory on their own, and so do their gradients. The
+A depthwise, causal convolution of a few taps: every channel is a weighted sum of its own last ``width`` inputs. On a
+CPU PyTorch's convolution, and the SiLU after it, each go through memory on their own, and so do their gradients. The
 backend ``numba`` (:mod:`helpers.conv.numba_kernel`) is one pass over memory; backwards it computes the sums once more
 rather than keep them. The backend ``reference`` is PyTorch's convolution, on any device.
 

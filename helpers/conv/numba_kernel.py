@@ -205,7 +205,7 @@ _conv.register_autograd(_differentiate, setup_context=_keep_for_backward)
 
 
 def causal_conv1d(x, weight, bias, initial_states):
-    """:func:`helpers.conv.causal_conv1d` with SiLU, fused: all tensors float32 or all float64, the last two may be None.
+    """:func:`helpers.conv.causal_conv1d` with SiLU, fused: all tensors float32 or all float64; the last two, or None.
 
     Or x is bfloat16 and the rest is float32, in which all is computed.
     """

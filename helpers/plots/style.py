@@ -1,0 +1,47 @@
+"""The one style of all figures: readable in grey, to the color-blind, and at the width of a page."""
+
+import functools
+
+import matplotlib.pyplot as plt
+
+# Okabe and Ito's colors, in an order whose neighbors differ in brightness too.
+BLUE, ORANGE, GREEN, PINK, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
+LINES = [  # color, marker, dashes
+    (BLUE, "o", "-"),
+    (ORANGE, "s", "--"),
+    (GREEN, "^", "-."),
+    (PINK, "D", ":"),
+    (RED, "v", (0, (6, 1, 1, 1, 1, 1))),
+    (SKY, "P", (0, (1, 3))),
+]
+
+STYLE = {
+    "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+def styled(draw):
+    """Draw a figure in this style, and leave matplotlib's own settings as they were."""
+
+    @functools.wraps(draw)
+    def function(*arguments, **options):
+        with plt.rc_context(STYLE):
+            return draw(*arguments, **options)
+
+    return function
+
+
+def show_image(axes, image):
+    """Draw one digit, ``(28, 28)``, ink dark."""
+    axes.imshow(image.numpy(), cmap="gray_r", interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    axes.spines[:].set_visible(True)
