@@ -1,15 +1,13 @@
 """The benchmark command: what it measures, what it refuses to run, and what it writes."""
 
-import csv
+import contextlib
 import importlib.util
-import math
+import json
 import os
 import re
 import statistics
 import subprocess
 import sys
-from concurrent.futures.process import BrokenProcessPool
-from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import numpy as np
@@ -17,15 +15,12 @@ import pytest
 import torch
 
 import helpers.scan
-from helpers import benchmark, contenders, measure, record
+from helpers.benchmark import __main__ as benchmark
+from helpers.benchmark import contenders, measure, report
 from helpers.scan import selective_scan
 
 TINY = ["--batch", "2", "--length", "32", "--repeats", "2", "--gigabytes", "1"]
-
-
-def rows(folder):
-    with open(folder / "benchmark.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="memory on a CPU is measured on Linux only")
 
 
 @pytest.fixture
@@ -34,29 +29,27 @@ def command(tmp_path, capsys):
 
     def run(*arguments):
         status = benchmark.main([*TINY, "--output", str(tmp_path), *arguments])
-        return status, {row["name"]: row for row in rows(tmp_path)}, capsys.readouterr().out
+        rows = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
+        return status, {row["name"]: row for row in rows}, capsys.readouterr().out
 
     return run
 
 
 # --- the command as a whole ------------------------------------------------------------------------------------------
 
-WRONG = """
-class MambaBlock:
-    def selective_scan(self, x, delta, A, B, C, D):
-        return D * x + 0 * (delta @ A @ (B + C).mT).mean()  # without its memory
-"""
-
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """All sections but the one of lengths, at a tiny size, in a process, beside a package that computes nonsense."""
+    """All sections but that of lengths, in a process, with a package that computes nonsense: output, text, record."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "mambapy").mkdir()
-    (folder / "mambapy" / "__init__.py").touch()  # or one that is installed would come first
-    (folder / "mambapy" / "mamba.py").write_text(WRONG)
-    sections = ",".join(name for name in benchmark.SECTIONS if name != "length")
-    arguments = [*TINY, "--seconds", "20", "--only", sections, "--output", str(folder / "out")]
+    (folder / "mambapy" / "__init__.py").touch()
+    (folder / "mambapy" / "mamba.py").write_text(
+        "class MambaBlock:\n"
+        "    def selective_scan(self, x, delta, A, B, C, D):\n"
+        "        return D * x + 0 * (delta @ A @ (B + C).mT).mean()  # without a state\n"
+    )
+    arguments = [*TINY, "--seconds", "20", "--only", "scan", "channels", "layers", "--output", str(folder)]
     run = subprocess.run(
         [sys.executable, "-m", "helpers.benchmark", *arguments],
         capture_output=True,
@@ -64,327 +57,248 @@ def whole(tmp_path_factory):
         env={**os.environ, "PYTHONPATH": str(folder)},
     )
     assert run.returncode == 0, run.stderr
-    return run, folder / "out"
+    return run.stdout, (folder / "benchmark.md").read_text(), json.loads((folder / "benchmark.json").read_text())
 
 
-def test_record_holds_what_was_printed(whole):
-    run, folder = whole
-    text = (folder / "benchmark.md").read_text(encoding="utf-8")
-    printed, _, written = run.stdout.rpartition("Written: ")
-    assert printed.strip() == text.strip() and str(folder / "benchmark.csv") in written
-    assert "it/s]" in run.stderr and "it/s]" not in run.stdout, "progress is told, and not in the record"
-    assert "python -m helpers.benchmark --batch 2" in text and f"torch {torch.__version__}" in text
-    tables = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
-    for row in rows(folder):
-        cells = (
-            [measure.format_number(float(row["seconds"]) * 1e3), f"{float(row['ratio']):.2f}"] if row["seconds"] else ["", ""]
-        )
-        assert [row["name"], *cells, row["note"]] in tables, row
+@pytest.mark.slow
+def test_records_hold_what_was_printed_and_on_what_it_was_measured(whole):
+    printed, text, record = whole
+    assert printed.partition("Written: ")[0].strip() == text.strip()
+    assert "--only scan channels layers" in record["command"] and "--output" not in record["command"]
+    for known in (record["command"], record["machine"], *record["versions"], record["commit"] or "commit unknown"):
+        assert known in text
+    assert f"torch {torch.__version__.partition('+')[0]}" in record["versions"]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    for row in record["rows"]:
+        timed = row["seconds"] and [measure.format_number(row["seconds"] * 1e3), f"{row['ratio']:.2f}"]
+        assert [row["name"], *(timed or ["", ""]), row["note"]] in lines, row
 
 
-def test_every_section_has_its_rows(whole):
-    by_section = {}
-    for row in rows(whole[1]):
-        by_section.setdefault(row["section"], set()).add(row["name"])
-    ours = set(helpers.scan.backends("cpu"))
-    assert by_section["scan"] == ours | {"selective_scan_ref", "mambapy", "transformers (compiled)"}
-    assert by_section["channels"] == ours
-    assert by_section["layers"] == {"Mamba block", "LSTM", "attention"}
-    assert {"alone, 1 thread", "between exps, 1 thread", "the exps, 1 thread"} <= by_section["threads"]
-    if "numba" in ours:
-        assert "fused forward pass" in by_section["exp"]
-        share = int(re.search(r"So the pass runs at (\d+)%", whole[0].stdout)[1])
-        assert 1 <= share <= 150
+@pytest.mark.slow
+def test_sections_have_their_rows_and_ratios_are_those_of_the_rounds(whole):
+    names, first = {}, {}
+    for row in whole[2]["rows"]:
+        names.setdefault(row["section"], set()).add(row["name"])
+        if rounds := row["rounds"]:
+            base = first.setdefault((row["section"], row["comparison"]), rounds)
+            assert len(rounds) >= 2 and row["seconds"] == statistics.median(rounds)
+            assert row["ratio"] == statistics.median(a / b for a, b in zip(rounds, base, strict=True))
+    ours = {*helpers.scan.backends("cpu")}
+    assert names == {"scan": ours | {*contenders.PUBLIC}, "channels": ours, "layers": {*contenders.LAYERS}}
+    assert len(first) == 5, "forward alone and with backward, of scans and of layers, and the channels"
 
 
-def test_seconds_and_ratios_follow_from_the_rounds(whole):
-    first = {}
-    for row in rows(whole[1]):
-        if not row["seconds"]:
-            continue
-        times = [float(t) for t in row["rounds"].split()]
-        base = first.setdefault((row["section"], row["comparison"]), times)
-        assert len(times) == len(base) >= 2
-        assert float(row["seconds"]) == pytest.approx(statistics.median(times), rel=1e-4)
-        ratio = statistics.median(a / b for a, b in zip(times, base, strict=True))
-        assert float(row["ratio"]) == pytest.approx(ratio, rel=1e-4)
+@pytest.mark.slow
+def test_public_packages_are_right_or_not_timed(whole):
+    notes = {name: [row for row in whole[2]["rows"] if row["name"] == name] for name in contenders.PUBLIC}
+    assert len(notes["mambapy"]) == 2
+    assert all(row["note"].startswith("wrong: differs by") and not row["seconds"] for row in notes["mambapy"])
+    compiled = [row["note"] for row in notes[contenders.COMPILED]]
+    assert compiled == ["not run: would need about 50 s"] * 2, "compilation counts as time"
+    if importlib.util.find_spec("mamba_ssm"):
+        assert all(row["note"].startswith("differs by") and row["seconds"] for row in notes["selective_scan_ref"])
 
 
-def test_wrong_package_is_named_and_not_timed(whole):
-    found = [row for row in rows(whole[1]) if row["name"] == "mambapy"]
-    assert len(found) == 2, "forward, forward + backward"
-    for row in found:
-        assert row["note"].startswith("wrong: differs by") and not row["seconds"]
+def test_help_and_arguments_that_cannot_be(capsys):
+    for arguments, status, told in (
+        (["--help"], 0, "  channels  our backends with two channels"),
+        (["--only", "scan", "lenght"], 2, "invalid choice: 'lenght'"),
+        (["--repeats", "0"], 2, "--repeats must be at least 1, got 0"),
+        (["--longest", "255"], 2, "--longest must be at least 256, got 255"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            benchmark.main(arguments)
+        assert stop.value.code == status and told in "".join(capsys.readouterr())
 
 
-def test_compilation_counts_as_time(whole):
-    if importlib.util.find_spec("transformers"):
-        notes = [row["note"] for row in rows(whole[1]) if row["name"] == "transformers (compiled)"]
-        assert notes == ["not run: would need about 50 s"] * 2
+def test_commit_is_known_to_a_checkout_with_git_and_else_unknown(monkeypatch):
+    assert re.fullmatch("[0-9a-f]{40}(-dirty)?", report.commit() or "0" * 40)
+    monkeypatch.setenv("PATH", "")
+    assert report.commit() is None
+    monkeypatch.undo()
+    monkeypatch.setattr(report, "__file__", "/somewhere/helpers/benchmark/report.py")
+    assert report.commit() is None
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("mamba_ssm"), reason="mamba-ssm is not installed: make mamba-ssm")
-def test_upstreams_definition_is_right_and_timed(whole):
-    found = [row for row in rows(whole[1]) if row["name"] == "selective_scan_ref"]
-    assert all(row["seconds"] and row["note"].startswith("differs by") for row in found), found
-
-
-def test_help_and_unknown_section(capsys):
-    with pytest.raises(SystemExit) as stop:
-        benchmark.main(["--help"])
-    told = capsys.readouterr().out
-    assert stop.value.code == 0 and all(f"\n  {name} " in told for name in benchmark.SECTIONS)
-    with pytest.raises(SystemExit) as stop:
-        benchmark.main(["--only", "scan,lenght"])
-    assert stop.value.code == 2
-    assert f"no section 'lenght'; choose from {', '.join(benchmark.SECTIONS)}" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        benchmark.main(["--repeats", "0"])
-    assert "must be at least 1, got 0" in capsys.readouterr().err
-
-
-# --- what is compared ------------------------------------------------------------------------------------------------
+# --- what is right ---------------------------------------------------------------------------------------------------
 
 
 def scaled(by):
     """A scan whose result is right, and its gradient ``by`` times as large."""
 
     def scan(*arguments, **options):
-        y = selective_scan(*arguments, **options, backend="reference")
+        y = selective_scan(*arguments, **{"backend": "reference", **options})
         return y.detach() + by * (y - y.detach())
 
     return scan
-
-
-def absent():
-    raise contenders.NotHere("not installed: pip install it")
 
 
 def raises(*arguments, **options):
     raise RuntimeError("no such luck\nand a long trace")
 
 
-def test_public_packages_are_timed_if_they_are_right(command, monkeypatch):
+def test_others_are_timed_if_they_are_right(command, monkeypatch):
     public = {
         "right": lambda: scaled(1.0),
         "wrong gradient": lambda: scaled(1.001),
         "not a number": lambda: lambda *a, **o: scaled(1.0)(*a, **o) * float("nan"),
-        "other shape": lambda: lambda *a, **o: scaled(1.0)(*a, **o)[:1],
-        "absent": absent,
+        "absent": lambda: contenders._imported("no_such_package", "scan", "pip install it"),
         "raises": lambda: raises,
     }
     monkeypatch.setattr(contenders, "PUBLIC", public)
-    status, by_name, _ = command("--only", "scan")
+    status, rows, _ = command("--only", "scan")
     assert status == 0, "others' mistakes are not ours"
-    assert by_name["right"]["seconds"] and by_name["right"]["note"].startswith("differs by")
-    for name, note in {  # of the last comparison, forward + backward
+    assert rows["right"]["seconds"] and rows["right"]["note"].startswith("differs by")
+    for name, note in {
         "wrong gradient": "wrong: differs by 1.0e-03, more than 1e-04",
         "not a number": "wrong: differs by nan, more than 1e-04",
         "absent": "not installed: pip install it",
         "raises": "failed: RuntimeError: no such luck",
     }.items():
-        assert by_name[name]["note"] == note and not by_name[name]["seconds"]
+        assert rows[name]["note"] == note and not rows[name]["seconds"]
 
 
-class RightMambaBlock:
-    """The scan of mamba.py's block: sequences are ``(batch, length, channels)``, steps come after their softplus."""
+@pytest.mark.parametrize("section", ["channels", "length"])
+@pytest.mark.parametrize(
+    "scan, note", [(scaled(1.001), "wrong: differs by"), (raises, "failed: RuntimeError: no such luck")]
+)
+def test_our_own_mistakes_are_an_exit_status(command, monkeypatch, section, scan, note):
+    def one_is_broken(*arguments, backend, **options):
+        return (scan if backend == "associative" else selective_scan)(*arguments, backend=backend, **options)
 
-    def selective_scan(self, x, delta, A, B, C, D):
-        return selective_scan(x.mT, delta.mT, A, B.mT, C.mT, D, backend="reference").mT
+    monkeypatch.setattr(contenders, "selective_scan", one_is_broken)
+    monkeypatch.setattr(benchmark, "run_in_process", lambda *arguments: 1)
+    status, rows, _ = command("--only", section, "--longest", "256")
+    assert status == 1 and rows["associative"]["note"].startswith(note) and rows["reference"]["seconds"]
 
 
 def test_mambapy_is_called_as_its_block_calls_itself(command, monkeypatch):
-    package, module = ModuleType("mambapy"), ModuleType("mambapy.mamba")
-    package.__spec__, package.__path__, module.MambaBlock = ModuleSpec("mambapy", None), [], RightMambaBlock
-    monkeypatch.setitem(sys.modules, "mambapy", package)
+    class MambaBlock:  # sequences are (batch, length, channels), steps come after their softplus
+        def selective_scan(self, x, delta, A, B, C, D):
+            return selective_scan(x.mT, delta.mT, A, B.mT, C.mT, D, backend="reference").mT
+
+    module = ModuleType("mambapy.mamba")
+    module.MambaBlock = MambaBlock
+    monkeypatch.setitem(sys.modules, "mambapy", ModuleType("mambapy"))
     monkeypatch.setitem(sys.modules, "mambapy.mamba", module)
     monkeypatch.setattr(contenders, "PUBLIC", {"mambapy": contenders.PUBLIC["mambapy"]})
-    _, by_name, _ = command("--only", "scan")
-    assert by_name["mambapy"]["seconds"] and by_name["mambapy"]["note"].startswith("differs by")
+    _, rows, _ = command("--only", "scan")
+    assert rows["mambapy"]["seconds"] and rows["mambapy"]["note"].startswith("differs by")
 
 
-def test_our_own_mistake_is_an_exit_status(command, monkeypatch):
-    monkeypatch.setattr(contenders, "PUBLIC", {})
-    assert command("--only", "scan")[0] == 0
-    right = helpers.scan.associative.scan
-    monkeypatch.setitem(helpers.scan._PLAIN, "associative", lambda *a: [1.001 * x for x in right(*a)])
-    status, by_name, _ = command("--only", "scan")
-    assert status == 1 and by_name["associative"]["note"].startswith("wrong")
-    monkeypatch.setitem(helpers.scan._PLAIN, "associative", raises)
-    status, by_name, _ = command("--only", "channels")
-    assert status == 1 and by_name["associative"]["note"] == "failed: RuntimeError: no such luck"
-
-
-def test_difference_is_the_largest_and_never_that_of_broadcast_shapes():
-    x, y = torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])
-    assert record.difference([x, y], [x, x]) == 1 and record.difference([x], [x, y]) == 0
-    assert math.isnan(record.difference([x, x * float("nan"), x], [x, x, x]))
-    with pytest.raises(record.Wrong, match=r"wrong: \(1,\) instead of \(2,\)"):
-        record.difference([x[:1]], [x])
-
-
-def test_what_is_expected_is_the_scan_in_float64_and_its_gradient():
-    inputs, dy = contenders.scan_inputs(2, 20, "cpu", dim=4, d_state=3)
-    assert inputs["u"].stride() == (80, 1, 4), "channels last"
-    exact = {name: x.detach().double().requires_grad_() for name, x in inputs.items()}
-    y = selective_scan(**exact, delta_softplus=True, backend="associative")
-    right = [y, *torch.autograd.grad(y, list(exact.values()), dy.double())]
-    assert record.difference(contenders.expected(inputs, dy), right) < 1e-12
-    assert [x.shape for x in right] == [x.shape for x in (y, *inputs.values())]
-
-
-@pytest.mark.parametrize("name", list(contenders.LAYERS))
-def test_layers_are_causal_and_have_the_width_of_their_gradient(name):
-    work = contenders.layer_work(name, 2, 20, "cpu")
-    (before,) = work.forward()
-    assert before.shape == work.dy.shape and before.shape[:2] == (2, 20)
-    with torch.no_grad():
-        work.inputs["x"][:, 12] += 1
-    (after,) = work.forward()
-    torch.testing.assert_close(before[:, :12], after[:, :12])
-    assert not torch.allclose(before[:, 12:], after[:, 12:])
-    assert len(work.both()) == 1 + len(work.inputs)
-
-
-def test_threads_are_as_many_as_before_and_busy_before_and_after(command, monkeypatch, tmp_path):
-    before, exp, large = torch.get_num_threads(), torch.exp, []
-
-    def counted(x, **options):
-        large.extend([1] * (x.numel() == 2_000_000))
-        return exp(x, **options)
-
-    monkeypatch.setattr(torch, "exp", counted)
-    command("--only", "threads")
-    assert torch.get_num_threads() == before
-    calls = sum(1 + len(row["rounds"].split()) for row in rows(tmp_path) if "exps" in row["name"])
-    assert len(large) == 2 * calls
+@pytest.mark.slow
+@pytest.mark.skipif(not importlib.util.find_spec("mamba_ssm"), reason="mamba-ssm is not installed")
+@pytest.mark.skipif(bool(importlib.util.find_spec(contenders.KERNEL)), reason="its real kernel is here")
+def test_upstream_is_imported_and_leaves_no_kernel_behind():
+    code = "import sys; from helpers.benchmark import contenders; contenders._upstream(); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "mamba_ssm.ops" in run.stdout and contenders.KERNEL not in run.stdout, run.stderr
 
 
 # --- budgets ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("option, unit", [("--seconds", "(ms|s)"), ("--gigabytes", "MB")])
-def test_what_exceeds_the_budget_is_not_run(command, monkeypatch, option, unit):
+@pytest.mark.parametrize(
+    "option, needs", [("--seconds", r"more than [\d.]+ (ms|s), .* a call"), ("--gigabytes", r"about [\d.]+ MB")]
+)
+def test_what_exceeds_the_budget_is_not_run(command, monkeypatch, option, needs):
     monkeypatch.setattr(contenders, "PUBLIC", {})
-    status, by_name, said = command("--only", "scan", option, "0")
+    status, rows, said = command("--only", "scan", option, "0")
     assert status == 0
     for name in ("associative", "reference"):
-        assert re.match(rf"not run: would need about [\d.]+ {unit}\b", by_name[name]["note"])
-        assert not by_name[name]["seconds"] and by_name[name]["note"] in said
-    if option == "--gigabytes" and "numba" in by_name:
-        assert by_name["numba"]["seconds"], "it keeps no states"
+        assert re.fullmatch(f"not run: would need {needs}", rows[name]["note"])
+        assert not rows[name]["seconds"] and rows[name]["note"] in said
+    if option == "--gigabytes" and "numba" in rows:
+        assert rows["numba"]["seconds"], "it keeps no states"
 
 
-def test_estimates():
-    assert measure.forecast([(256, 3.0)], 1024) == 3
-    assert measure.forecast([(64, 9.0), (256, 1 + 256 * 2), (1024, 1 + 1024 * 2)], 4096) == 1 + 4096 * 2
-    assert measure.forecast([(256, 3.0), (1024, 2.0)], 4096) == 2, "noise is no reason for hope"
-    assert measure.forecast([(1, 3.0), (1, 2.0)], 4) == 2
+def test_forecasts_follow_what_is_quadratic(monkeypatch):
+    assert measure.forecast([(256, 3.0)], 1024) == 12
+    assert measure.forecast([(16, 16 + 2 * 16**2), (64, 64 + 2 * 64**2)], 256) == 256 + 2 * 256**2
+    assert measure.forecast([(256, 3.0), (1024, 2.0)], 4096) == 8, "noise is no reason for hope"
+    session = report.BenchmarkSession(benchmark._parse(["--seconds", "60"]))
+    monkeypatch.setattr(report.timing, "time_once", lambda call: call())
+    for length, told in (784, None), (1600, r"about 1\.7 min, 26 s a call"), (13_000, r"more than 7\.0 min"):
+        with pytest.raises(measure.NotRun, match=told) if told else contextlib.nullcontext():
+            session.check_forecast(lambda shorter: lambda: 1e-5 * shorter**2, length)
+
+
+def test_numbers_are_written_for_readers():
     assert [measure.format_number(x) for x in (0.01234, 9.876, 123.4, 1234.5)] == ["0.0123", "9.88", "123", "1,234"]
     assert measure.format_duration(0.0005) == "0.50 ms" and measure.format_duration(7200) == "2.0 h"
-    budget = measure.Budget(seconds=60, gigabytes=1)
-    assert budget.refusal(14, 1e9, calls=4) is None
-    assert budget.refusal(30, 1e9, calls=4) == "not run: would need about 2.0 min, 30 s a call"
-    assert budget.refusal(1, 12.3e9) == "not run: would need about 12 GB"
+    assert measure.format_bytes(12.3e9) == "12 GB" and measure.format_bytes(64e6) == "64 MB"
 
 
-def growing(name, batch, length, device, threads):
-    """The memory of a scan is the same at all lengths, that of attention grows with the length."""
-    return int(1e6 * length / 256 if name == "attention" else 1e6), 1000
+# --- lengths ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def lengths(monkeypatch):
-    """Section length with costs made to measure and two contenders that take no time."""
+def memory(monkeypatch):
+    """Section length with two contenders that take no time, and memory as ``peak(name, batch, length, ...)`` says."""
 
-    def with_cost(cost):
-        monkeypatch.setattr(measure, "in_a_process", lambda function, *arguments: cost(*arguments))
-        monkeypatch.setattr(benchmark, "backends", lambda device: ["numba"])
-        monkeypatch.setattr(contenders, "LAYERS", {"attention": None})
+    def is_said_by(peak):
+        monkeypatch.setattr(benchmark, "run_in_process", lambda function, *arguments: peak(*arguments))
+        monkeypatch.setattr(benchmark, "backends", lambda device: [])
+        monkeypatch.setattr(contenders, "LAYERS", {"LSTM": None, "attention": None})
         monkeypatch.setattr(contenders, "call", lambda length, **_: lambda: None)
 
-    return with_cost
+    return is_said_by
 
 
-def test_lengths_stop_where_the_last_two_say_that_the_next_is_too_much(command, lengths, tmp_path):
-    measured = []
-    lengths(lambda *arguments: measured.append(arguments) or growing(*arguments))
+def test_lengths_have_one_number_of_positions_and_a_figure(command, memory, tmp_path):
+    memory(lambda name, batch, length, *_: int(1e6 * length / 256) if name == "attention" else 1_000_000)
     _, _, said = command("--only", "length", "--longest", "65536", "--gigabytes", "0.05")
-    found = {(row["name"], int(row["length"])): row for row in rows(tmp_path)}
-    assert [length for name, length in found if name == "numba"] == [256, 1024, 4096, 16384, 65536]
-    assert all(int(row["batch"]) * int(row["length"]) == 65536 for row in found.values())
-    assert [length for name, _, length, *_ in measured if name == "attention"] == [256, 1024, 4096], "not even once"
-    assert found["attention", 4096]["peak_bytes"] == "16000000" and found["attention", 4096]["seconds"]
+    rows = {(row["name"], row["length"]): row for row in json.loads((tmp_path / "benchmark.json").read_text())["rows"]}
+    assert [length for name, length in rows if name == "LSTM"] == [256, 1024, 4096, 16384, 65536]
+    assert all(row["batch"] * row["length"] == 65536 for row in rows.values())
+    assert rows["attention", 4096]["peak_bytes"] == 16_000_000 and rows["attention", 4096]["seconds"]
     for length, size in ((16384, "64 MB"), (65536, "256 MB")):
         note = f"not run: would need about {size}"
-        assert found["attention", length]["note"] == note and not found["attention", length]["seconds"]
+        assert rows["attention", length]["note"] == note and not rows["attention", length]["seconds"]
         assert f"attention, length {length:,}: {note}." in said
-    assert re.search(r"\| as a multiple of the inputs +\| +256 \|.*\n.*\n.*\n\| attention +\| 1,000 \|", said)
+    assert re.search(r"\| peak memory, by length .*\n.*\n.*\n\| attention +\| 1.0 MB \| 4.0 MB \| +16 MB \|", said)
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
     assert "(benchmark.png)" in (tmp_path / "benchmark.md").read_text()
     command("--only", "length", "--longest", "256", "--gigabytes", "0.0001")
-    assert not (tmp_path / "benchmark.png").exists(), "an older figure would be beside newer numbers"
+    assert not (tmp_path / "benchmark.png").exists(), "an older figure would be of other numbers"
 
 
-def test_killed_process_is_a_line(command, lengths):
-    def killed(*arguments):
-        raise BrokenProcessPool
-
-    lengths(killed)
-    status, by_name, said = command("--only", "length", "--longest", "256")
-    assert status == 0 and "failed: the process was killed" in by_name["numba"]["note"]
-    assert "numba, length 256: failed: the process was killed" in said
+@pytest.mark.slow
+def test_process_that_is_killed_is_a_line_and_we_go_on(command, memory):
+    with pytest.raises(measure.NotRun, match="the process was killed"):
+        measure.run_in_process(os._exit, 1)
+    memory(lambda *arguments: measure.run_in_process(os._exit, 1))
+    status, _, said = command("--only", "length", "--longest", "256")
+    assert status == 0 and "LSTM, length 256: failed: the process was killed" in said
 
 
 # --- time and memory -------------------------------------------------------------------------------------------------
 
 
-def test_rounds_take_turns_and_short_ones_are_repeated_more_often():
-    order = []
-    times = measure.time_interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
-    assert order == ["a", "b"] * 4 and [len(x) for x in times.values()] == [3, 3]
-    assert len(measure.time_interleaved({"a": lambda: None}, 3, fill=0.01)["a"]) == 30
-    assert measure.median_ratio([2.0, 9.0, 4.0], [1.0, 3.0, 4.0]) == 2
+def test_bytes_are_those_of_operations_and_of_what_the_backward_pass_needs():
+    x, y = torch.ones(10, 10, requires_grad=True), torch.ones(10, 10)
+    assert measure.bytes_moved(lambda: x.mT * y) == 3 * 400
+    assert measure.saved_bytes(lambda: x * y) == 400 and measure.saved_bytes(lambda: (x * y) + y) == 400
 
 
 def temporary(*megabytes):
-    """What calls take that were preceded by a much larger one, in bytes."""
+    """Peaks of calls that come after a much larger one, in bytes."""
     np.ones(300_000_000, np.int8).sum()
     return [measure.peak_bytes(lambda n=n: np.ones(n * 1_000_000, np.int8).sum(), "cpu") for n in megabytes]
 
 
-needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="memory on a CPU is measured on Linux only")
-
-
+@pytest.mark.slow
 @needs_linux
 def test_peak_memory_sees_what_is_not_torchs_and_is_gone_when_the_call_returns():
     assert measure.run_in_process(temporary, 100, 20) == pytest.approx([100e6, 20e6], rel=0.1)
 
 
+@pytest.mark.slow
 @needs_linux
 @pytest.mark.skipif("numba" not in helpers.scan.backends("cpu"), reason="there is no fused CPU scan here")
 def test_fused_scan_holds_no_states_and_the_reference_does():
-    states = 4 * 4 * 256 * contenders.DIM * contenders.D_STATE
-    peaks = {name: measure.run_in_process(contenders.cost, name, 4, 256, "cpu", 1)[0] for name in ("numba", "reference")}
-    assert peaks["numba"] < states < peaks["reference"] < 1.5 * contenders.bytes_held("reference", 4, 256, True)
-
-
-def test_process_that_is_killed_does_not_take_us_with_it():
-    with pytest.raises(BrokenProcessPool):
-        measure.run_in_process(os._exit, 1)
-    assert measure.run_in_process(max, 1, 2) == 2
-
-
-IMPORTED = """
-import sys
-from helpers import contenders
-contenders._upstream()
-print("selective_scan_cuda" in sys.modules)
-"""
-
-
-@pytest.mark.skipif(not importlib.util.find_spec("mamba_ssm"), reason="mamba-ssm is not installed: make mamba-ssm")
-@pytest.mark.skipif(bool(importlib.util.find_spec("selective_scan_cuda")), reason="its real kernel is here")
-def test_upstream_is_imported_and_leaves_no_kernel_behind():
-    run = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True)
-    assert run.stdout == "False\n", run.stderr
+    fused, states = (
+        measure.run_in_process(contenders.peak_bytes, name, 4, 256, "cpu", 1) for name in ("numba", "reference")
+    )
+    assert fused < 4 * 4 * 256 * contenders.DIM * contenders.D_STATE < states
+    assert states < 1.5 * contenders.bytes_needed("reference", 4, 256, backward=True)

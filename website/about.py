@@ -1,15 +1,25 @@
-"""What the pages say about the project, each fact read from where it is kept: README, notebooks, links, docstrings."""
+"""What the pages say about the project, each fact read from where it is kept.
+
+``pages.json`` says what there is, and in which order: the notebooks (see ``colab.links.pages``), the rows of the table
+of results, each with the name of the record that its numbers come from, and the modules of ``helpers``.
+"""
 
 import ast
 import html
+import json
 import math
 import re
+import statistics
 from pathlib import Path
 
+import nbformat
+
 from colab import links
+from helpers import experiments
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS_A_MINUTE = 200
+SPACE = "\N{NO-BREAK SPACE}"
 
 
 def address() -> str:
@@ -25,31 +35,12 @@ def source(path: str) -> str:
     return f"https://github.com/{setting['repository']}/blob/{setting['ref']}/{path}"
 
 
-def readme_tables() -> dict[str, list[list[str]]]:
-    """The first table below each of the README's headings: its rows, the one with the names of the columns first."""
-    tables, heading, done = {}, "", True
-    for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines():
-        if line.startswith("## "):
-            heading, done = line[3:], False
-        elif line.startswith("|") and not done:
-            if not set(line) <= set("|-: "):
-                tables.setdefault(heading, []).append([cell.strip() for cell in line.strip("|").split("|")])
-        elif heading in tables:
-            done = True
-    return tables
+def listed(what: str) -> list:
+    """The ``"results"`` or the ``"reference"`` of ``pages.json``."""
+    return json.loads((ROOT / "website" / "pages.json").read_text(encoding="utf-8"))[what]
 
 
-def notebooks() -> list[Path]:
-    """The notebooks, in reading order."""
-    return sorted((ROOT / "notebooks").glob("*.ipynb"))
-
-
-def run_time(name: str) -> str:
-    """How long a notebook runs, as the README's table has it."""
-    for row in readme_tables()["The notebooks"]:
-        if f"notebooks/{name}" in row[0]:
-            return row[-1]
-    raise KeyError(f"the README's table of notebooks has no row for {name}")
+# --- notebooks --------------------------------------------------------------------------------------------------------
 
 
 def minutes(notebook) -> int:
@@ -59,25 +50,71 @@ def minutes(notebook) -> int:
     return math.ceil(len(text.split()) / WORDS_A_MINUTE)
 
 
-def header(name: str, notebook) -> str:
+def header(page: dict, notebook) -> str:
     """The line below a notebook's title: its times, and where else it can be opened."""
-    setting = links.setting()
-    colab = html.escape(links.page(name, setting["repository"], setting["ref"]))
+    colab = html.escape(links.page(page["file"], **links.setting()))
+    github = html.escape(source(f"notebooks/{page['file']}"))
     return (
         f'<p class="about-page"><span>{minutes(notebook)} min to read</span>'
-        f"<span>{run_time(name)} to run on two CPU cores</span>"
+        f"<span>{links.duration(page['run_seconds'])} to run on two CPU cores</span>"
         f'<a class="button" href="{colab}">Run in Colab</a>'
-        f'<a class="button" href="{html.escape(source(f"notebooks/{name}"))}">Source on GitHub</a></p>'
+        f'<a class="button" href="{github}">Source on GitHub</a></p>'
     )
 
 
-def modules() -> list[str]:
-    """The modules of ``helpers`` in the order in which its docstring names them, a package before its parts."""
-    told = ast.get_docstring(ast.parse((ROOT / "helpers" / "__init__.py").read_text(encoding="utf-8")))
-    paths = [path.relative_to(ROOT).with_suffix("").parts for path in (ROOT / "helpers").rglob("*.py")]
-    names = [".".join(parts[:-1] if parts[-1] == "__init__" else parts) for parts in paths]
-    place = {name: told.find(f"``{name.split('.')[1].split('_')[0]}``") for name in names if name != "helpers"}
-    return sorted(place, key=lambda name: (place[name], name))
+def table(names: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [names, ["---"] * len(names), *rows])
+
+
+def path_table() -> str:
+    """All notebooks, with what a reader leaves each of them with, and its times."""
+    rows = []
+    for page in links.pages():
+        notebook = nbformat.read(ROOT / "notebooks" / page["file"], as_version=4)
+        times = [f"{minutes(notebook)} min", links.duration(page["run_seconds"])]
+        rows.append([f"[{links.title(notebook)}]({page['file']})", page["leaves_with"], *times])
+    return table(["page", "what you leave with", "read", "run"], rows)
+
+
+def toctree(appendix: bool) -> str:
+    """The names of the notebooks for a table of contents: the book, or its appendices."""
+    return "\n".join(Path(page["file"]).stem for page in links.pages() if page["appendix"] == appendix)
+
+
+# --- results ----------------------------------------------------------------------------------------------------------
+
+
+def yardsticks() -> dict:
+    """The figures of page 1, whose trainings take seconds and leave no record."""
+    return json.loads((experiments.FOLDER / "yardsticks.json").read_text(encoding="utf-8"))
+
+
+def result(row: dict) -> list[str]:
+    """A row of the table of results, its numbers from the record that it names."""
+    named = row.get("record")
+    record = experiments.read(named).record if named else yardsticks()["yardsticks"][row["yardstick"]]
+    epochs = f"{record['settings']['epochs']:.0f}"
+    training = f"{epochs} epochs" if epochs != "1" else "1 epoch"
+    if "seconds_per_epoch" in record:
+        training += f", {links.duration(float(epochs) * record['seconds_per_epoch'])}"
+    low, high = record["test_interval"]
+    accuracy = f"{_percent(record['test_accuracy'])} ({100 * low:.2f}{SPACE}to{SPACE}{100 * high:.2f})"
+    if others := row.get("seeds"):
+        seeds = [experiments.read(name).record["test_accuracy"] for name in (named, *others)]
+        accuracy += f"; mean of {len(seeds)} seeds: {_percent(statistics.mean(seeds))}"
+    return [row["model"], row["sees"], training, accuracy]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}{SPACE}%"
+
+
+def results_table() -> str:
+    return table(["model", "sees", "training", "test accuracy"], [result(row) for row in listed("results")])
+
+
+# --- reference --------------------------------------------------------------------------------------------------------
 
 
 def summary(module: str) -> str:

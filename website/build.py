@@ -1,4 +1,4 @@
-"""Turn the notebooks into pages: ``python site/build.py``. Nothing is executed again, and nothing is fetched.
+"""Turn the notebooks into pages: ``python website/build.py``. Nothing is executed again, and nothing is fetched.
 
 Sources are gathered in ``build/site-source``: what is in this folder, the notebooks with a line about each below its
 title, a reference page for each module of ``helpers``, and the published classifier as a script for the drawing page.
@@ -6,6 +6,7 @@ Sphinx makes ``build/site`` of them, which can be opened from the disk and put o
 """
 
 import argparse
+import re
 import shutil
 import sys
 import time
@@ -21,23 +22,43 @@ import about  # noqa: E402
 import picture  # noqa: E402
 import published  # noqa: E402
 
+from colab import links  # noqa: E402
 
-def write_notebook(path: Path, target: Path) -> None:
-    """A notebook as the site shows it: buttons and times in the place of the badge, which would be fetched."""
+
+def write_notebook(page: dict, path: Path, target: Path) -> None:
+    """A notebook as the site shows it: with buttons and times instead of its badge, and links to files on GitHub."""
     notebook = nbformat.read(path, as_version=4)
     first = notebook.cells[0]
     title, _, text = first.source.partition("\n\n")
     text = "\n\n".join(part for part in text.split("\n\n") if not part.startswith("[![Open in Colab]"))
-    first.source = f"{title}\n\n{about.header(path.name, notebook)}\n\n{text}"
+    first.source = f"{title}\n\n{about.header(page, notebook)}\n\n{text}"
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\]\(\.\./([^)]+)\)", lambda to: f"]({about.source(to[1])})", cell.source)
     nbformat.write(notebook, target)
+
+
+def write_front_page(path: Path) -> None:
+    """The front page, with what is made from data in the place of its names in double braces."""
+    made = {
+        "readme": about.source("README.md"),
+        "contributing": about.source("CONTRIBUTING.md"),
+        "path": about.path_table(),
+        "results": about.results_table(),
+        "book": about.toctree(appendix=False),
+        "appendices": about.toctree(appendix=True),
+    }
+    text = re.sub(r"\{\{ (\w+) \}\}", lambda found: made[found[1]], path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
 
 
 def write_reference(folder: Path) -> None:
     """A page for each module of ``helpers``, and one that lists them."""
     folder.mkdir()
-    modules = about.modules()
+    modules = about.listed("reference")
     for module in modules:
-        text = f"# `{module}`\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n```\n"
+        # Without the names in __all__: what a package takes from its parts is on the pages of the parts.
+        text = f"# `{module}`\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n   :ignore-module-all:\n```\n"
         (folder / f"{module}.md").write_text(text, encoding="utf-8")
     rows = "\n".join(f"* [`{module}`]({module}.md): {about.summary(module)}" for module in modules)
     toctree = "\n".join(["```{toctree}", ":hidden:", *modules, "```"])
@@ -48,13 +69,10 @@ def write_reference(folder: Path) -> None:
 def gather(notebooks: Path, source: Path) -> None:
     """Everything that Sphinx reads, in one folder."""
     shutil.rmtree(source, ignore_errors=True)
-    shutil.copytree(HERE, source, ignore=shutil.ignore_patterns("__pycache__", "*.py", "_templates"))
-    front = source / "index.md"
-    front.write_text(
-        front.read_text(encoding="utf-8").replace("README.md", about.source("README.md")), encoding="utf-8"
-    )
-    for path in about.notebooks():
-        write_notebook(notebooks / path.name, source / path.name)
+    shutil.copytree(HERE, source, ignore=shutil.ignore_patterns("__pycache__", "*.py", "*.json", "*.gif", "_templates"))
+    write_front_page(source / "index.md")
+    for page in links.pages():
+        write_notebook(page, notebooks / page["file"], source / page["file"])
     write_reference(source / "helpers")
     published.write(source / "_static")
     picture.write(source / "_static")

@@ -1,4 +1,4 @@
-"""What the pages have beyond Sphinx: tables from the README, links to the glossary, previews, a sitemap, a 404 page."""
+"""What the pages have beyond Sphinx: links to the glossary, previews, a sitemap, a 404 page."""
 
 import html
 import inspect
@@ -6,11 +6,9 @@ import re
 from pathlib import Path
 
 import about
-import nbformat
 from docutils import nodes
 from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
-from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
 HERE = Path(__file__).parent
@@ -26,30 +24,6 @@ MENDS = {
 # A browser may break a line between a formula and the punctuation behind it.
 FORMULA = r"<math(?:(?!</math>).)*</math>"
 JOINED = re.compile(rf'((?:<a class="symbol[^>]*>{FORMULA}</a>|{FORMULA})[.,;:?!)]+)', re.S)
-
-
-class ReadmeTable(SphinxDirective):
-    """The first table below a heading of the README. Rows that lead to notebooks lead to their pages."""
-
-    required_arguments = 1
-    final_argument_whitespace = True
-
-    def run(self):
-        (heading,) = [name for name in about.readme_tables() if name.startswith(self.arguments[0])]
-        names, *rows = about.readme_tables()[heading]
-        if any("notebooks/" in row[0] for row in rows):
-            names = ["page", names[1], "read", "run"]
-            rows = [self._page(row) for row in rows]
-        lines = [names, ["---"] * len(names), *rows]
-        self.env.note_dependency(str(about.ROOT / "README.md"))
-        found = self.parse_text_to_nodes("\n".join(f"| {' | '.join(line)} |" for line in lines))
-        found[0]["classes"].append("times" if names[-1] == "run" else "results")
-        return found
-
-    def _page(self, row):
-        name = re.search(r"notebooks/([\w.]+)", row[0])[1]
-        time = about.minutes(nbformat.read(about.ROOT / "notebooks" / name, as_version=4))
-        return [row[0].replace("notebooks/", ""), row[1], f"{time} min", row[2]]
 
 
 class LinkSymbols(SphinxPostTransform):
@@ -138,7 +112,6 @@ def finish(app, error):
 
 
 def setup(app):
-    app.add_directive("readme-table", ReadmeTable)
     app.add_transform(NameEmptyHeads)
     app.add_post_transform(LinkSymbols)
     app.connect("autodoc-skip-member", leave_out_fields)

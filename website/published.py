@@ -6,35 +6,39 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import checkpoint, mnist, models
-from helpers.layers.mamba import MambaRoPE
+from helpers import mnist, models
+from helpers.layers import MambaRoPE
 
 NAME = "smnist"
 DIGITS = 100  # the first test digits, none of them chosen
 
 
 def write(folder: Path) -> None:
-    """``weights.js``: all weights in float32 one after another, where each begins, and what they belong to."""
-    about = checkpoint.read_record(NAME, models.CHECKPOINTS)
-    # Every default as well, so that the page depends on no more than is written here.
+    """``weights.js``: all weights in float32 one after another, where each begins, and what they belong to.
+
+    Raises:
+        ValueError: if the published classifier is of another kind than ``mamba.js`` can compute.
+    """
     model = models.load_checkpoint(NAME)
     block = model.blocks[0]
+    if not (
+        all(isinstance(block, MambaRoPE) and block.in_proj.bias is None for block in model.blocks)
+        and model.pooling == "sum"
+        and model.order is None
+        and model.positional_encoding is None
+    ):
+        raise ValueError(f"mamba.js sums what MambaRoPE blocks make of pixels in their own order, and {NAME} does not")
     sizes = {
-        "mixer": about["arguments"].get("mixer", "mamba"),
         "layers": len(model.blocks),
-        "pooling": model.pooling,
         "d_model": model.embedding.out_features,
         "d_inner": len(block.D),
         "d_state": block.d_state,
         "d_conv": block.conv1d.kernel_size[0],
         "dt_rank": block.dt_rank,
-        "angles": block.angles.tolist() if isinstance(block, MambaRoPE) else None,
-        "length": model.shape[0],
+        "angles": block.angles.tolist(),
         "mean": mnist.MEAN,
         "std": mnist.STD,
     }
-    if sizes["mixer"] not in ("mamba", "rotary") or model.shape[1] != 1:
-        raise ValueError(f"the drawing page reads one channel with Mamba blocks, and {NAME} does not")
     tensors, parts, place = {}, [], 0
     for name, tensor in model.state_dict().items():
         tensors[name] = [place, tensor.numel()]
@@ -43,7 +47,6 @@ def write(folder: Path) -> None:
     test = mnist.load(train=False)
     content = {
         "sizes": sizes,
-        "accuracy": about.get("test_accuracy"),
         "tensors": tensors,
         "weights": _text(np.concatenate(parts)),
         "labels": test.targets[:DIGITS].tolist(),

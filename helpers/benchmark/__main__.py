@@ -1,11 +1,7 @@
-"""What each way to run a scan or a layer costs, measured: ``python -m helpers.benchmark --help``.
-
-Each section times contenders in turn and prints what it finds; all of it is written into a folder.
-"""
+"""The command: ``python -m helpers.benchmark --help``. Each section times contenders in turn and prints a table."""
 
 import argparse
 import datetime
-import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,7 +9,8 @@ from pathlib import Path
 import torch
 
 from helpers import machine
-from helpers.benchmark import contenders, measure
+from helpers.benchmark import contenders
+from helpers.benchmark.measure import format_bytes, format_duration, format_number, run_in_process
 from helpers.benchmark.report import TOLERANCE, BenchmarkSession, commit, table
 from helpers.scan import backends
 from helpers.testing import WrongResult, exact_scan, scan_inputs, worst_error
@@ -44,23 +41,18 @@ def layers(session):
 
 
 def length(session):
-    """time and peak memory, forward + backward, against length, at the same number of positions"""
+    """time and peak memory (on Linux, or of a GPU) against length, at a constant number of positions"""
     names = [*backends(session.device), *contenders.LAYERS]
     lengths = [SHORTEST * 4**i for i in range(16) if SHORTEST * 4**i <= session.longest]
-    exact = exact_scan(*scan_inputs(1, SHORTEST, session.device, contenders.DIM, contenders.D_STATE))
+    exact = exact_scan(*scan_inputs(1, SHORTEST, session.device))
     rows = []
     for at in lengths:
-        batch = session.longest // at
-        prepare = partial(_prepare_length, session, exact, batch, at)
-        rows += session.compare("length", f"length {at:,}", names, prepare, batch, at)
-    cells = {
-        "microseconds a position": lambda r: (
-            r.seconds and measure.format_number(1e6 * r.seconds / (r.batch * r.length))
-        ),
-        "peak memory": lambda r: r.peak_bytes and measure.format_bytes(r.peak_bytes),
-    }
-    for title, cell in cells.items():
-        lines = [(name, *(cell(row) or "-" for row in rows if row.name == name)) for name in names]
+        prepare = partial(_prepare_length, session, exact, session.longest // at, at)
+        rows += session.compare("length", f"length {at:,}", names, prepare, session.longest // at, at)
+    times = {(r.name, r.length): format_number(1e6 * r.seconds / (r.batch * r.length)) for r in rows if r.seconds}
+    memory = {(r.name, r.length): format_bytes(r.peak_bytes) for r in rows if r.peak_bytes}
+    for title, cells in {"microseconds per position": times, "peak memory": memory}.items():
+        lines = [(name, *(cells.get((name, at), "-") for at in lengths)) for name in names]
         session.say(table([f"{title}, by length", *(f"{at:,}" for at in lengths)], lines))
     for row in rows:
         if row.note:
@@ -72,19 +64,35 @@ SECTIONS = {section.__name__: section for section in (scan, channels, layers, le
 
 def _compare(session, section, title, names, batch, dim, backward=True):
     """Time contenders at the session's length, and show them; those that are scans must be right."""
-    exact = exact_scan(*scan_inputs(batch, session.length, session.device, dim, contenders.D_STATE))
+    scans = names is not contenders.LAYERS
+    exact = scans and exact_scan(*scan_inputs(batch, session.length, session.device, dim))
 
     def prepare(name):
-        make = partial(contenders.call, name=name, batch=batch, device=session.device, backward=backward, dim=dim)
-        session.check_budget(size=contenders.bytes_needed(name, batch, session.length, backward, dim))
-        if name == contenders.COMPILED:
-            session.check_budget(contenders.COMPILING)  # at every length anew
-        else:
-            session.check_forecast(make, session.length)
-        call = make(session.length)
-        return call, {"note": "" if name in contenders.LAYERS else f"differs by {_error(call, exact):.0e}"}
+        call = _affordable(session, name, batch, session.length, backward, dim)
+        return call, {"note": f"differs by {_error(call, exact):.0e}"} if scans else {}
 
     session.show(session.compare(section, title, names, prepare, batch, session.length))
+
+
+def _prepare_length(session, exact, batch, at, name):
+    """Check a scan at the shortest length; measure peak memory in another process."""
+    call = _affordable(session, name, batch, at)
+    if name not in contenders.LAYERS:
+        _error(contenders.call(SHORTEST, name=name, batch=1, device=session.device, backward=True), exact)
+    peak = run_in_process(contenders.peak_bytes, name, batch, at, session.device, torch.get_num_threads())
+    session.check_budget(size=peak or 0)
+    return call, {"peak_bytes": peak}
+
+
+def _affordable(session, name, batch, length, backward=True, dim=contenders.DIM):
+    """A contender's call, if the budget allows it."""
+    make = partial(contenders.call, name=name, batch=batch, device=session.device, backward=backward, dim=dim)
+    session.check_budget(size=contenders.bytes_needed(name, batch, length, backward, dim))
+    if name == contenders.COMPILED:
+        session.check_budget(contenders.COMPILING)  # at every length anew
+    else:
+        session.check_forecast(make, length)
+    return make(length)
 
 
 def _error(call, exact):
@@ -94,103 +102,62 @@ def _error(call, exact):
     return error
 
 
-def _prepare_length(session, exact, batch, at, name):
-    """A contender of section length, its memory measured in another process; the shorter lengths forecast its cost."""
-    make = partial(contenders.call, name=name, device=session.device, backward=True)
-    known = [row for row in session.rows if (row.section, row.name) == ("length", name) and row.seconds]
-    if known:
-        seconds = measure.forecast([(row.length, row.seconds) for row in known], at)
-        size = measure.forecast([(row.length, row.peak_bytes or 0) for row in known], at)
-        session.check_budget(seconds, size, calls=session.repeats + 1)
-    else:
-        session.check_budget(size=contenders.bytes_needed(name, batch, at, backward=True))
-        session.check_forecast(partial(make, batch=batch), at)
-    if name not in contenders.LAYERS:
-        _error(make(SHORTEST, batch=1), exact)
-    threads = torch.get_num_threads()
-    peak = measure.run_in_process(contenders.peak_bytes, name, batch, at, session.device, threads)
-    session.check_budget(size=peak or 0)
-    return make(at, batch=batch), {"peak_bytes": peak, "note": "" if peak else "peak memory cannot be measured here"}
-
-
-def _parser():
-    def sections(text):
-        chosen = text.split(",")
-        for name in chosen:
-            if name not in SECTIONS:
-                raise argparse.ArgumentTypeError(f"there is no section {name!r}; choose from {', '.join(SECTIONS)}")
-        return [name for name in SECTIONS if name in chosen]
-
-    def at_least(least, kind=int):
-        def number(text):
-            if not kind(text) >= least:
-                raise argparse.ArgumentTypeError(f"must be at least {least}, got {text}")
-            return kind(text)
-
-        return number
-
+def _parse(arguments):
     parser = argparse.ArgumentParser(
         prog="python -m helpers.benchmark",
         description="Measure what each way to run a selective scan costs. Exit status 1: one of our own is wrong.",
         epilog="sections:\n" + "\n".join(f"  {name:10}{section.__doc__}" for name, section in SECTIONS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    devices = ["cpu", "cuda"][: 1 + torch.cuda.is_available()]
-    half = round(measure.half_of_memory() / 1e9, 1)
 
     def add(name, kind, default, text, **more):
-        parser.add_argument(f"--{name}", type=kind, default=default, help=text, metavar=name.upper(), **more)
+        parser.add_argument(f"--{name}", type=kind, default=default, help=f"{text} (default: %(default)s)", **more)
 
-    add("only", sections, list(SECTIONS), "the sections to run, divided by commas (default: all)")
-    add("output", Path, Path("build/benchmark"), "folder for the record (default: %(default)s)")
-    add("device", str, machine.device().type, "cpu or cuda (default here: %(default)s)", choices=devices)
-    add("repeats", at_least(1), 3, "rounds, at least (default: %(default)s)")
-    add("seconds", at_least(0, float), 60.0, "most that one contender may take in all rounds (default: %(default)s)")
-    add("gigabytes", at_least(0, float), half, "most memory it may take (default here: half, %(default)s)")
-    add("batch", at_least(1), 16, "sequences at once (default: %(default)s)")
-    add("length", at_least(1), 784, "positions of a sequence (default: %(default)s)")
-    add("longest", at_least(SHORTEST), 65536, "longest sequence of section length (default: %(default)s)")
-    return parser
-
-
-def _command(parser, options):
-    """The command without ``--output``: a record must not depend on where it lies."""
-    words = ["python", "-m", "helpers.benchmark"]
-    for name, value in vars(options).items():
-        if name != "output" and value != parser.get_default(name):
-            words += [f"--{name}", ",".join(value) if name == "only" else str(value)]
-    return shlex.join(words)
+    add("only", str, list(SECTIONS), "sections to run", nargs="+", choices=SECTIONS, metavar="SECTION")
+    add("output", Path, Path("build/benchmark"), "folder for the record")
+    add("device", str, machine.device().type, "where to run", choices=["cpu", "cuda"][: 1 + torch.cuda.is_available()])
+    add("repeats", int, 3, "rounds, at least")
+    add("seconds", float, 60.0, "most that one contender may take in all rounds")
+    add("gigabytes", float, 6.0, "most memory that it may take")
+    add("batch", int, 16, "sequences at once")
+    add("length", int, 784, "positions of a sequence")
+    add("longest", int, 65536, "longest sequence of section length")
+    options = parser.parse_args(arguments)
+    for name, least in {"repeats": 1, "batch": 1, "length": 1, "longest": SHORTEST}.items():
+        if getattr(options, name) < least:
+            parser.error(f"--{name} must be at least {least}, got {getattr(options, name)}")
+    return options
 
 
 def main(arguments=None) -> int:
     """Run the command; returns its exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parse(arguments)
     session = BenchmarkSession(options)
+    asked = {**vars(options), "only": " ".join(options.only)}
+    del asked["output"]  # a record must not depend on where it lies
     record = {
-        "command": _command(parser, options),
+        "command": " ".join(["python -m helpers.benchmark", *(f"--{name} {value}" for name, value in asked.items())]),
         "date": f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
         "machine": f"{machine.describe()}; {machine.processor()}; on {session.device}",
         "versions": machine.versions(PACKAGES),
         "commit": commit(),
     }
     keep_freed_memory()  # for all contenders alike
-    session.say("# Benchmark")
-    session.say(f"    {record['command']}")
-    session.say(f"{record['machine']}. {', '.join(record['versions'])}.")
-    session.say(f"{record['date']}, commit {record['commit'] or 'unknown'}.")
     session.say(
-        f"Batch {session.batch}, length {session.length}, {contenders.DIM} channels, {contenders.D_STATE} states, float32."
-        f" Times are medians of at least {session.repeats} rounds, in each of which all contenders of a table take turns."
-        " Ratios are to the first row, round by round. Nothing is run that would take more than"
-        f" {measure.format_duration(session.seconds)} or {measure.format_bytes(session.gigabytes * 1e9)}."
+        f"# Benchmark\n\n    {record['command']}\n\n{record['machine']}; {', '.join(record['versions'])};"
+        f" {record['date']}, commit {record['commit'] or 'unknown'}.\n\n"
+        f"{contenders.DIM} channels, {contenders.D_STATE} states, float32. Times are medians of at least"
+        f" {session.repeats} rounds; in each of them all contenders of a table take turns. Ratios are to the first row,"
+        f" round by round. Nothing is run that would take more than {format_duration(session.seconds)} or"
+        f" {format_bytes(session.gigabytes * 1e9)}."
     )
     try:
         for name in options.only:
             session.say(f"## {name}: {SECTIONS[name].__doc__}")
             SECTIONS[name](session)
     finally:
-        print("Written:", ", ".join(map(str, session.write(options.output, record))))
+        session.write(options.output, record)
+        print("Written:", options.output)
     return 1 if session.failed else 0
 
 

@@ -6,7 +6,6 @@ connection, gate.
 """
 
 import functools
-import importlib.metadata
 import importlib.util
 import inspect
 import sys
@@ -31,33 +30,32 @@ TEMPORARIES = {"mamba_ssm": (0, 0), "triton": (0, 0), "numba": (0, 0), "associat
 MOST_TEMPORARIES = (7, 13)
 
 
-def _installed(package, advice):
-    if not importlib.util.find_spec(package):
-        raise measure.NotRun(f"not installed: {advice}")
+def _imported(module, name, advice):
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise measure.NotRun(f"not installed: {advice}") from error
 
 
 def _upstream():
     """``selective_scan_ref``, upstream's own definition in PyTorch. To import it, its kernel need only have a name."""
-    _installed("mamba_ssm", "make install-mamba-ssm")
     nameless = KERNEL not in sys.modules and not importlib.util.find_spec(KERNEL)
     if nameless:
         sys.modules[KERNEL] = ModuleType(KERNEL)
     try:
-        from mamba_ssm.ops.selective_scan_interface import selective_scan_ref
+        return _imported("mamba_ssm.ops.selective_scan_interface", "selective_scan_ref", "make install-mamba-ssm")
     finally:
         if nameless:
             del sys.modules[KERNEL]
-    return selective_scan_ref
 
 
 def _mambapy():
     """mamba.py's parallel scan, with what its block does around it."""
-    _installed("mambapy", "pip install mambapy")
-    from mambapy.mamba import MambaBlock
+    block = _imported("mambapy.mamba", "MambaBlock", "pip install mambapy")
 
     def scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus):
         steps = F.softplus(delta.mT + delta_bias)
-        y = MambaBlock.selective_scan(None, u.mT, steps, A, B.mT, C.mT, D)  # it does not look at the block
+        y = block.selective_scan(None, u.mT, steps, A, B.mT, C.mT, D)  # it does not look at the block
         return (y * F.silu(z.mT)).mT
 
     return scan
@@ -65,14 +63,8 @@ def _mambapy():
 
 def _transformers():
     """transformers' scan in PyTorch, compiled: only then it is an associative scan and not a loop."""
-    _installed("transformers", "pip install transformers")
-    from transformers.models.mamba import modeling_mamba
-
-    # Unwrapped: the wrapper would call mamba_ssm's kernel where there is one.
-    scan = inspect.unwrap(getattr(modeling_mamba, "mamba_selective_scan", None) or (lambda: None))
-    if "use_associative_scan" not in inspect.signature(scan).parameters:
-        version = importlib.metadata.version("transformers")
-        raise measure.NotRun(f"transformers {version} has no associative scan: pip install --upgrade transformers")
+    module, advice = "transformers.models.mamba.modeling_mamba", "pip install --upgrade transformers"
+    scan = inspect.unwrap(_imported(module, "mamba_selective_scan", advice))  # its wrapper prefers mamba_ssm's kernel
     return functools.partial(torch.compile(scan, dynamic=False), use_associative_scan=True)
 
 
@@ -81,14 +73,12 @@ LAYERS = {"Mamba block": layers.Mamba, "LSTM": layers.LSTM, "attention": layers.
 
 
 def call(length, *, name, batch, device, backward, dim=DIM):
-    """Make a scan or a layer by its name: a function without arguments, which returns ``[y]``.
+    """Make a function without arguments that runs a scan or a layer, and returns ``[y]``.
 
     Args:
-        length: of the sequences.
+        length, batch, device: of the sequences.
         name: one of ``helpers.scan.backends(device)``, of ``PUBLIC`` or of ``LAYERS``.
-        batch: how many sequences.
-        device: where they are.
-        backward: whether the function goes on to the gradients of all inputs, and returns them after ``y``.
+        backward: whether the function also returns the gradients of all inputs, after ``y``.
         dim: channels of a scan; layers are of width ``D_MODEL``.
 
     Raises:
@@ -102,7 +92,7 @@ def call(length, *, name, batch, device, backward, dim=DIM):
         function = functools.partial(layer, x)
     else:
         scan = PUBLIC[name]() if name in PUBLIC else functools.partial(selective_scan, backend=name)
-        inputs, dy = scan_inputs(batch, length, device, dim, D_STATE)
+        inputs, dy = scan_inputs(batch, length, device, dim)
         function = functools.partial(scan, *inputs.values(), delta_softplus=True)
     if backward:
         return functools.partial(with_gradients, function, inputs, dy)

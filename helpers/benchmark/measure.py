@@ -3,8 +3,7 @@
 import contextlib
 import ctypes
 import math
-import os
-import sys
+import re
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_all_start_methods, get_context
@@ -30,29 +29,23 @@ def peak_bytes(function, device) -> int | None:
         before = torch.cuda.memory_allocated()
         function()
         return torch.cuda.max_memory_allocated() - before
-    if sys.platform != "linux":
-        return None
-    with contextlib.suppress(AttributeError):  # only glibc has it
+    with contextlib.suppress(AttributeError, TypeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)  # freed memory that the process keeps would be used again, unseen
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the mark is now what is resident now
         before = _high_water_mark()
-    except OSError:  # a kernel that does not offer it
+    except OSError:
         return None
     function()
     return _high_water_mark() - before
 
 
 def _high_water_mark():
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
 
 
 def bytes_moved(function) -> int:
-    """Bytes that a call reads and writes: the inputs and results of every operation that it is made of.
-
-    An operation is what torch sees as one, a fused kernel as well as an addition. Views move nothing.
-    """
+    """Bytes that a call reads and writes: inputs and results of all its torch operations, of which views move none."""
 
     class Count(TorchDispatchMode):
         moved = 0
@@ -84,12 +77,12 @@ def saved_bytes(function) -> int:
 
 
 def run_in_process(function, *arguments):
-    """Call a function in a fresh process: its memory is not mixed with ours, and we survive if it is killed.
+    """Call a function in a fresh process, whose memory is not mixed with ours; it may be killed, and we go on.
 
     Where the system can, the process is a copy of one that has only imported torch, which saves seconds.
 
     Raises:
-        NotRun: if the process is killed, as it is where no memory is left.
+        NotRun: if the process is killed.
     """
     context = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
     if context.get_start_method() == "forkserver":
@@ -101,22 +94,15 @@ def run_in_process(function, *arguments):
             raise NotRun("failed: the process was killed, as happens where no memory is left") from error
 
 
-def forecast(points, length: float) -> float:
-    """The cost at ``length`` by the line through the last two of ``points``, pairs ``(length, cost)``.
+def forecast(costs, length: int) -> float:
+    """The cost at ``length``, where ``costs`` are ``(length, cost)`` at one or two shorter lengths.
 
-    At a constant number of positions what is linear in length costs the same at every length, and what is quadratic
-    rises along a line. The cost is never taken to fall.
+    The cost of a position is a line in length, constant for what is linear, rising for what is quadratic. It is never
+    taken to fall.
     """
-    (x, low), (y, high) = points[-2] if len(points) > 1 else points[-1], points[-1]
-    return high + (max(0.0, high - low) * (length - y) / (y - x) if y > x else 0.0)
-
-
-def half_of_memory() -> float:
-    """Half of the machine's memory in bytes, or 4 GB where the system does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
-    except (AttributeError, OSError, ValueError):
-        return 4e9
+    (x, low), (y, high) = ((at, cost / at) for at, cost in (costs[0], costs[-1]))
+    rise = max(0.0, high - low) / (y - x) if y > x else 0.0
+    return length * (high + rise * (length - y))
 
 
 def format_number(value: float, digits: int = 3) -> str:

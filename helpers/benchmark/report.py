@@ -1,5 +1,6 @@
 """One run of the benchmark: what may be timed, how long it took, and the record, as text, JSON and figure."""
 
+import contextlib
 import json
 import statistics
 import subprocess
@@ -7,10 +8,12 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib
+import matplotlib.pyplot as plt
 import torch
 from tqdm import tqdm
 
-from helpers import timing
+from helpers import plots, timing
 from helpers.benchmark import contenders, measure
 from helpers.benchmark.measure import NotRun, format_bytes, format_duration, format_number
 from helpers.testing import WrongResult
@@ -35,11 +38,7 @@ class Row(NamedTuple):
 
 
 class BenchmarkSession:
-    """What the command was asked for, and what it has found.
-
-    Args:
-        options: ``device``, ``repeats``, ``seconds``, ``gigabytes``, ``batch``, ``length``, ``longest`` of the command.
-    """
+    """What the command was asked for (``options``, as parsed), and what it has found."""
 
     def __init__(self, options):
         self.device, self.repeats = torch.device(options.device), options.repeats
@@ -48,35 +47,25 @@ class BenchmarkSession:
         self.rows, self.text = [], []
         self.failed = False  # whether one of our own contenders is wrong or raises
 
-    def check_budget(self, seconds=0.0, size=0, calls=1) -> None:
+    def check_budget(self, seconds=0.0, size=0, calls=1, about="about") -> None:
         """Raise :class:`NotRun` for what needs too many ``seconds``, for each of its ``calls``, or ``size`` bytes."""
         if seconds * calls > self.seconds:
             each = f", {format_duration(seconds)} a call" if calls > 1 else ""
-            raise NotRun(f"not run: would need about {format_duration(seconds * calls)}{each}")
+            raise NotRun(f"not run: would need {about} {format_duration(seconds * calls)}{each}")
         if size > self.gigabytes * 1e9:
             raise NotRun(f"not run: would need about {format_bytes(size)}")
 
     def check_forecast(self, make, length) -> None:
-        """Raise :class:`NotRun` if the time at a sixteenth and a quarter of ``length`` forecasts too much of it.
-
-        Args:
-            make: a length to the function that would be timed.
-            length: at which it would be timed.
-        """
-        points = []
-        for part in sorted({max(1, length // 16), max(1, length // 4)}):
-            call = make(part)
-            points.append((part, min(timing.time_once(call), timing.time_once(call)) / part))
-            self.check_budget(measure.forecast(points, length) * length, calls=self.repeats + 1)
+        """Raise :class:`NotRun` if ``make(length)()`` would take too long, going by shorter lengths."""
+        costs, about = [], "more than"  # one length may not tell what is quadratic
+        for shorter in sorted({max(1, length // 16), max(1, length // 4)}):
+            call = make(shorter)
+            costs.append((shorter, min(timing.time_once(call), timing.time_once(call))))  # the first may compile
+            self.check_budget(measure.forecast(costs, length), calls=self.repeats + 1, about=about)
+            about = "about"
 
     def compare(self, section, title, names, prepare, batch, length) -> list[Row]:
-        """Time contenders in turn; those that cannot be prepared are not timed, and their row says why.
-
-        Args:
-            section, title, batch, length: entries of the rows.
-            names: of the contenders.
-            prepare: a name to ``(function, further entries of its row)``. Whatever it raises, the others are timed.
-        """
+        """Time contenders in turn: ``prepare(name)`` returns ``(function, entries of its row)``, or raises why not."""
         rows, functions = {}, {}
         for name in tqdm(names, desc=f"{title}: checks", leave=False):
             rows[name] = Row(section, title, name, batch, length)
@@ -84,13 +73,11 @@ class BenchmarkSession:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # warnings of other people's code are not for our reader
                     functions[name], entries = prepare(name)
-            except (NotRun, WrongResult) as reason:
-                entries = {"note": str(reason)}
-                self.failed |= isinstance(reason, WrongResult) and name not in contenders.PUBLIC
             except Exception as error:
-                message = (str(error).splitlines() or [""])[0]
-                entries = {"note": f"failed: {type(error).__name__}: {message}"[:120]}
-                self.failed |= name not in contenders.PUBLIC
+                told = isinstance(error, (NotRun, WrongResult))
+                reason = str(error) if told else f"failed: {type(error).__name__}: {error}".splitlines()[0][:120]
+                entries = {"note": reason}
+                self.failed |= not isinstance(error, NotRun) and name not in contenders.PUBLIC
             rows[name] = rows[name]._replace(**entries)
         times = timing.time_interleaved(functions, self.repeats, title, AT_LEAST)
         for name, rounds in times.items():
@@ -101,8 +88,7 @@ class BenchmarkSession:
 
     def say(self, text: str) -> None:
         """Print a paragraph, and keep it."""
-        with tqdm.external_write_mode():
-            print(text, end="\n\n", flush=True)
+        print(text, end="\n\n", flush=True)
         self.text.append(text)
 
     def show(self, rows) -> None:
@@ -113,49 +99,30 @@ class BenchmarkSession:
             lines.append((row.name, *timed, row.note))
         self.say(table([rows[0].comparison, "ms", "ratio", "note"], lines))
 
-    def write(self, folder: Path, record: dict) -> list[Path]:
-        """Write ``benchmark.md``, ``benchmark.json`` and, where length was varied, ``benchmark.png``; returns them.
-
-        Args:
-            folder: where to, made if need be.
-            record: what the JSON says of the machine and the command, before the rows.
-        """
+    def write(self, folder: Path, record: dict) -> None:
+        """Write ``benchmark.md``, ``.json`` (``record``, and the rows) and, if length was varied, ``.png``."""
         folder.mkdir(parents=True, exist_ok=True)
-        text, data, figure = folder / "benchmark.md", folder / "benchmark.json", folder / "benchmark.png"
-        figure.unlink(missing_ok=True)  # an older one would not be of these numbers
-        paragraphs = list(self.text)
-        if lengths := [row for row in self.rows if row.section == "length" and row.seconds]:
-            _draw(lengths, figure)
-            paragraphs.append(f"![Time per position, and peak memory, against length]({figure.name})")
-        text.write_text("\n\n".join(paragraphs) + "\n", encoding="utf-8")
         record = {**record, "rows": [row._asdict() for row in self.rows]}
-        data.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        return [path for path in (text, data, figure) if path.exists()]
+        (folder / "benchmark.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        figure, paragraphs = folder / "benchmark.png", list(self.text)
+        figure.unlink(missing_ok=True)  # an older one would not be of these numbers
+        if lengths := [row for row in self.rows if row.section == "length" and row.seconds]:
+            matplotlib.use("Agg")  # there need not be a screen
+            plots.costs(lengths)
+            plt.savefig(figure)
+            plt.close()
+            paragraphs.append(f"![Time per position, and peak memory, against length]({figure.name})")
+        (folder / "benchmark.md").write_text("\n\n".join(paragraphs) + "\n", encoding="utf-8")
 
 
 def commit() -> str | None:
     """The commit of this checkout, with ``-dirty`` if files have changed since; ``None`` where git does not know."""
     root = Path(__file__).parents[2]
-    if not (root / ".git").exists():  # an installed package may lie in somebody else's repository
-        return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
-    except OSError:
+    if not (root / ".git").exists():  # an installed package may lie in another project's repository
         return None
-
-
-def _draw(rows, path):
-    import matplotlib
-
-    matplotlib.use("Agg")  # there need not be a screen
-    import matplotlib.pyplot as plt
-
-    from helpers import plots
-
-    plots.costs(rows)
-    plt.savefig(path)
-    plt.close()
+    with contextlib.suppress(OSError):
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
 
 
 def table(header: list[str], lines: list[tuple]) -> str:

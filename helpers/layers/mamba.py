@@ -115,7 +115,7 @@ class Mamba(nn.Module):
         dt, B, C = self._select(u.mT, position)
         y = selective_scan(
             u,
-            (dt @ self.dt_proj.weight.T).mT,
+            self._raw_step_sizes(dt).mT,
             self._A(),
             B.mT,
             C.mT,
@@ -144,7 +144,7 @@ class Mamba(nn.Module):
         u = (window * self.conv1d.weight.squeeze(1)).sum(-1)
         u = F.silu(u if self.conv1d.bias is None else u + self.conv1d.bias).to(x.dtype)
         dt, B, C = self._select(u, position)
-        delta = F.softplus(_precise(dt @ self.dt_proj.weight.T) + _precise(self.dt_proj.bias)).unsqueeze(-1)
+        delta = F.softplus(_precise(self._raw_step_sizes(dt)) + _precise(self.dt_proj.bias)).unsqueeze(-1)
         drive = delta * u.unsqueeze(-1) * B.unsqueeze(1)
         ssm_state = torch.exp(delta * self._A()) * ssm_state + drive  # (batch, d_inner, d_state)
         y = (ssm_state * C.unsqueeze(1)).sum(-1) + _precise(self.D) * u
@@ -161,7 +161,7 @@ class Mamba(nn.Module):
         x, _ = self._project(x)
         u = causal_conv1d(x.mT, self.conv1d.weight.squeeze(1), self.conv1d.bias, activation="silu")
         dt, _, _ = self._select(u.mT, 0)
-        return F.softplus(_precise(dt @ self.dt_proj.weight.T) + _precise(self.dt_proj.bias))
+        return F.softplus(_precise(self._raw_step_sizes(dt)) + _precise(self.dt_proj.bias))
 
     def _A(self):
         return -torch.exp(_precise(self.A_log))
@@ -181,6 +181,14 @@ class Mamba(nn.Module):
         """
         weights = self.x_proj.weight.split([self.dt_rank, self.d_state, self.d_state])
         return [F.linear(u, weight) for weight in weights]  # three products: see _project
+
+    def _raw_step_sizes(self, dt):
+        """The last map of the step sizes, before bias and softplus.
+
+        Multiplied with a contiguous matrix: its gradient is then a product of a few long rows, for which MKL has a fast
+        way, and not of as many short ones, for which it takes ten times as long.
+        """
+        return dt @ self.dt_proj.weight.T.contiguous()
 
     def _check(self, x, dims):
         d_model = self.in_proj.in_features

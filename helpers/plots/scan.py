@@ -20,12 +20,13 @@ def against_length(lengths, values, ylabel, title):
 
 @styled
 def costs(rows):
-    """Time a position and peak memory against length. ``rows``: ``name, batch, length, seconds, peak_bytes`` (or None).
+    """Time per position and peak memory against length. ``rows``: ``name, batch, length, seconds, peak_bytes`` (or None).
 
     A row is one contender of ``python -m helpers.benchmark`` at one length.
     """
     _, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6))
-    for name, (color, marker, dashes) in zip(dict.fromkeys(row.name for row in rows), LINES, strict=False):
+    lines = [*LINES, ("black", "x", "-")]  # on a GPU there are seven contenders
+    for name, (color, marker, dashes) in zip(dict.fromkeys(row.name for row in rows), lines, strict=False):
         style = {"color": color, "marker": marker, "linestyle": dashes, "markersize": 5}
         found = [row for row in rows if row.name == name]
         left.plot(
@@ -37,7 +38,7 @@ def costs(rows):
         found = [row for row in found if row.peak_bytes]
         right.plot([row.length for row in found], [row.peak_bytes / 1e6 for row in found], **style)
     lengths = sorted({row.length for row in rows})
-    for axes, label in ((left, "microseconds a position"), (right, "peak memory (MB)")):
+    for axes, label in ((left, "microseconds per position"), (right, "peak memory (MB)")):
         axes.set(xscale="log", yscale="log", xlabel="length", ylabel=label)
         axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

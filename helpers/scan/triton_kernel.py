@@ -9,26 +9,17 @@ delta_bias) it writes down, and these parts are summed afterwards in a fixed ord
 Why no associative scan over the positions: batch * dim channels occupy a T4 without it, and the loop has the fewest
 operations, never subtracts states to find a gradient, and reads channels-last tensors as they lie.
 
-What it costs at (batch 16, dim 128, length 784, d_state 16), float32, channels last: an estimate from shapes, data
-sheets and compiled code (tests/compile_fused_gpu.py). On an H200 it was found right. On an idle H100 a call took 503
-microseconds forward and 1,400 with the backward, what Python adds included (python -m helpers.benchmark; upstream's
-kernel, with copies to its layout, 334 and 1,010): ten and seven times the bounds of the A100 below, so not memory and
-not arithmetic is what it waits for. A tensor like u is 6.4 MB, B and C are 0.8 each, the states kept 14.7, the parts of
-dB and dC 25.7, written and read. A position takes a warp 8 and 10 SFU operations (4 of them exponentials of the scan)
-and 95 and 243 instructions. 256 warps are at most 2 for each of the T4's 160 schedulers and 1 for each of the A100's
-432; their registers would allow 4 and 2. In
-microseconds::
+What bounds it at (batch 16, dim 128, length 784, d_state 16), float32, channels last, in microseconds, from shapes, data
+sheets and compiled code (tests/support/compile_triton_kernel.py)::
 
                                                    forward        backward
                                                    T4     A100    T4     A100
     DRAM, 42 and 114 MB, at 320, 1555 GB/s         131      27     357     73
-    the same without states (no gradient), 27 MB    85      18
     SFU, 16 a clock and SM, 1.59, 1.41 GHz          50      21      63     26
     instructions, 1 a clock and scheduler           94      53     240    135
-    lower bound: the largest of these              131      53     357    135
 
-Between L2 and the SMs it is 66 and 138 MB, since B and C are read by 16 programs. So a T4 should be bound by its
-memory, and an A100, which needs several such batches to be full, by latency.
+So a T4 should be bound by its memory, and an A100, which needs several such batches to be full, by latency. What was
+measured is in ``experiments/gpu``.
 
 Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", arXiv 2312.00752, section 3.3.2.
 """

@@ -1,19 +1,15 @@
 """What is saved comes back bit for bit, and what is damaged is refused."""
 
-import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from repository import run_python
 from safetensors.torch import load_file
 
 from helpers import checkpoint, models
 from helpers.checkpoint import CheckpointError
-
-ROOT = Path(__file__).parent.parent
 
 
 def state():
@@ -88,9 +84,10 @@ def test_a_missing_file_and_a_folder_that_is_a_file(tmp_path):
         checkpoint.save(tmp_path / "file" / "a.safetensors", state())
     model = models.LinearClassifier()
     with pytest.raises(CheckpointError, match="cannot be used as a folder"):
-        checkpoint.Keeper(tmp_path / "file", model, [], {}).resume()
+        checkpoint.Checkpointer(tmp_path / "file", model, [], {}).resume()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit to the size of a file")
 def test_full_disk_keeps_what_was_there(tmp_path):
     code = (
@@ -101,7 +98,7 @@ def test_full_disk_keeps_what_was_there(tmp_path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))\n"
         "checkpoint.save(sys.argv[1], {'x': torch.ones(10_000)})\n"
     )
-    run = subprocess.run([sys.executable, "-c", code, tmp_path / "a"], capture_output=True, text=True, cwd=ROOT)
+    run = run_python("-c", code, tmp_path / "a")
     assert run.returncode and "CheckpointError" in run.stderr and "What was saved before is still there" in run.stderr
     assert torch.equal(checkpoint.load(tmp_path / "a")["x"], torch.zeros(10))
     assert os.listdir(tmp_path) == ["a"]
@@ -109,23 +106,31 @@ def test_full_disk_keeps_what_was_there(tmp_path):
 
 def test_log_keeps_every_digit(tmp_path):
     rows = [{"step": i, "loss": 0.1 / 3 * i, "accuracy": 1e-17 * i, "seconds": 0.5} for i in (1, 2, 10)]
-    keeper = checkpoint.Keeper(tmp_path, models.LinearClassifier(), [], {})
-    keeper.log(rows)
+    checkpointer = checkpoint.Checkpointer(tmp_path, models.LinearClassifier(), [], {})
+    checkpointer.log(rows)
     assert checkpoint.read_log(tmp_path / checkpoint.LOG) == rows
 
 
-def test_load_checkpoint(tmp_path):
+def test_what_is_published_is_found_again(tmp_path):
     torch.manual_seed(0)
     arguments = {"d_model": 4, "n_layer": 1, "d_state": 2, "permutation": 5}
     model = models.PixelClassifier(**arguments)
-    checkpoint.save(tmp_path / "tiny.safetensors", model.state_dict())
-    about = {"model": "PixelClassifier", "arguments": arguments}
-    (tmp_path / "tiny.json").write_text(json.dumps(about))
+    (tmp_path / checkpoint.LOG).write_text("step,loss\n1,0.5\n")
+    record = {"model": "PixelClassifier", "arguments": arguments}
+    checkpoint.write_published("tiny", tmp_path, model, record)
+    assert checkpoint.read_record("tiny", tmp_path) == record
+    assert checkpoint.read_log(tmp_path / "tiny.csv") == [{"step": 1, "loss": 0.5}]
     torch.manual_seed(1)
-    loaded = models.load_checkpoint("tiny", tmp_path)
-    x = torch.randn(2, 784, 1)
+    loaded, x = models.load_checkpoint("tiny", tmp_path), torch.randn(2, 784, 1)
     assert not loaded.training and torch.equal(loaded(x), model(x))
     with pytest.raises(CheckpointError, match=r"there is no checkpoint 'big' in .*; there are: tiny"):
         models.load_checkpoint("big", tmp_path)
+    (tmp_path / "tiny.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"tiny\.json cannot be read"):
+        models.load_checkpoint("tiny", tmp_path)
     with pytest.raises(ValueError, match=r"model must be one of PixelClassifier, .*, got 'os'"):
         models.build("os", {})
+    with pytest.raises(
+        ValueError, match=r"LinearClassifier cannot be built from .*unexpected keyword argument 'd_model'"
+    ):
+        models.build("LinearClassifier", {"d_model": 8})

@@ -1,68 +1,88 @@
-"""What is committed of past trainings agrees with itself, and with the command that is said to have made it."""
+"""What is kept of past trainings agrees with itself, and with the command that is said to have made it."""
 
 import json
+import re
 import shlex
 
 import pytest
 
-from helpers import checkpoint, models, runs, train
+from helpers import experiments, models, train
+from helpers.train.__main__ import make_parser, resolve_preset, settings_of
+from helpers.train.presets import PRESETS
 
-TRIALS = models.CHECKPOINTS / "trials"
-PUBLISHED = sorted([*models.CHECKPOINTS.glob("*.json"), *TRIALS.glob("*.json")])
+PUBLISHED = sorted(path.stem for path in models.CHECKPOINTS.glob("*.json"))
+# What was measured on a GPU is in experiments/gpu; all else in a folder is a training.
+TRIED = [experiment.name for experiment in experiments.find("*/*") if not experiment.name.startswith("gpu/")]
 
 
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
-def test_command_log_and_figures_belong_together(path):
-    about = checkpoint.read_record(path.stem, path.parent)
-    python, *module, name = shlex.split(about["command"])[:4]
-    assert [python, *module] == ["python", "-m", "helpers.train"] and path.stem.startswith(name)
-    options = runs._parser().parse_args(shlex.split(about["command"])[3:])
-    run = runs._asked(options)
-    assert about["arguments"] == json.loads(json.dumps(run["arguments"])) and about["seed"] == options.seed
-    assert about["settings"] == {key: value for key, value in run.items() if key not in ("model", "arguments")}
-    model = models.build(about["model"], about["arguments"])
-    assert about["parameters"] == sum(p.numel() for p in model.parameters())
+@pytest.mark.parametrize("name", [*PUBLISHED, *TRIED])
+def test_command_log_and_figures_belong_together(name):
+    _, record, log = experiments.read(name)
+    python, *module, preset = shlex.split(record["command"])[:4]
+    assert [python, *module] == ["python", "-m", "helpers.train"] and preset in PRESETS
+    assert "/" in name or preset == name
+    options = make_parser().parse_args(shlex.split(record["command"])[3:])
+    asked = resolve_preset(options)
+    assert (record["model"], record["seed"]) == (asked.model, options.seed)
+    assert record["arguments"] == json.loads(json.dumps(asked.arguments)) and record["settings"] == settings_of(asked)
+    model = models.build(record["model"], record["arguments"])
+    assert record["parameters"] == sum(p.numel() for p in model.parameters())
 
-    log = checkpoint.read_log(path.with_suffix(".csv"))
-    images = 60_000 - run["validation"]
-    assert abs(log[-1]["images"] - run["epochs"] * images) <= run["batch_size"]
-    if run["validation"]:
+    images = 60_000 - asked.validation
+    assert abs(log[-1]["images"] - asked.config.epochs * images) <= asked.batch_size
+    if asked.validation:
         best = max(log, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
-        assert best["step"] == about["step"] and best["validation_accuracy"] == about["validation_accuracy"]
-    if "test_accuracy" in about:
-        assert about["test_interval"] == pytest.approx(train.wilson_interval(about["test_accuracy"], 10_000))
+        assert best["step"] == record["step"] and best["validation_accuracy"] == record["validation_accuracy"]
+    if "test_accuracy" in record:
+        assert record["test_interval"] == pytest.approx(train.wilson_interval(record["test_accuracy"], 10_000))
+
+
+def test_published_are_weights_record_and_log_each():
+    files = {path.name for path in models.CHECKPOINTS.iterdir()}
+    assert PUBLISHED == ["psmnist", "smnist"]
+    assert files == {f"{name}.{kind}" for name in PUBLISHED for kind in ("json", "csv", "safetensors")}
 
 
 def test_the_published_classifier_is_small_and_loads():
-    about = checkpoint.read_record("smnist", models.CHECKPOINTS)
-    assert about["parameters"] <= 300_000 and about["arguments"]["mixer"] in ("mamba", "rotary")
-    assert models.load_checkpoint("smnist").pooling in ("mean", "sum", "last")
+    record = experiments.read("smnist").record
+    assert record["parameters"] <= 300_000
+    model = models.load_checkpoint("smnist")
+    assert model.pooling == record["arguments"]["pooling"]
+    assert {type(block).__name__ for block in model.blocks} == {"MambaRoPE"}
 
 
 def test_the_permuted_classifier_answers_from_its_last_position():
     model = models.load_checkpoint("psmnist")
     assert model.pooling == "last" and model.order.sort().values.tolist() == list(range(784))
-    assert checkpoint.read_record("psmnist", models.CHECKPOINTS)["test_accuracy"] >= 0.97
+    assert experiments.read("psmnist").record["test_accuracy"] >= 0.97
 
 
-def test_every_mixer_had_the_same_trials_and_only_its_best_was_tested():
-    tried = {}
-    for path in TRIALS.glob("small-*-muon*.json"):
-        about = checkpoint.read_record(path.stem, TRIALS)
-        tried.setdefault(about["arguments"]["mixer"], []).append(about)
-    assert set(tried) == set(models.MIXERS)
+@pytest.mark.parametrize("mixer", models.MIXERS)
+def test_every_mixer_had_the_same_trials_and_only_its_best_was_tested(mixer):
+    def trials(mixer):
+        return [e.record for e in experiments.find(f"small/{mixer}-muon*")]
 
-    def pair(settings):
-        return settings["muon"], settings["lr"]
+    def rates(settings):
+        return settings["muon_learning_rate"], settings["learning_rate"]
 
-    same = {"seed": 0, "validation": 5_000, "constant": False, "clip": 1.0, "epochs": 1, "batch_size": 32}
-    for mixer, trials in tried.items():
-        preset = runs.RUNS[f"small-{mixer}"]
-        for about in trials:
-            assert about["arguments"] == preset["arguments"]
-            assert same.items() <= {"seed": about["seed"], **about["settings"]}.items()
-        assert {pair(about["settings"]) for about in trials} == {pair(about["settings"]) for about in tried["mamba"]}
-        best = max(trials, key=lambda about: about["validation_accuracy"])
-        tested = [about for about in trials if "test_accuracy" in about]
-        assert len(trials) == 4 and tested == ([] if mixer == "memoryless" else [best])
-        assert pair(best["settings"]) == pair(preset)
+    found, preset = trials(mixer), PRESETS[f"small-{mixer}"]
+    same = {"validation": 5_000, "schedule": "one-cycle", "gradient_clip": 1.0, "epochs": 1, "batch_size": 32}
+    for record in found:
+        assert record["arguments"] == preset.arguments and record["seed"] == 0
+        assert same.items() <= record["settings"].items()
+    assert {rates(record["settings"]) for record in found} == {rates(record["settings"]) for record in trials("mamba")}
+    best = max(found, key=lambda record: record["validation_accuracy"])
+    tested = [record for record in found if "test_accuracy" in record]
+    assert len(found) == 4 and tested == ([] if mixer == "memoryless" else [best])
+    assert rates(best["settings"]) == (preset.config.muon_learning_rate, preset.config.learning_rate)
+
+
+def test_read_and_find():
+    name, record, log = experiments.read("small/lstm-again")
+    assert name == "small/lstm-again" and record["arguments"]["mixer"] == "lstm" and len(log) > 1
+    found = [experiment.name for experiment in experiments.find("smnist/one-epoch-rope-*")]
+    assert found == [f"smnist/one-epoch-rope-seed{seed}" for seed in (0, 1, 2)]
+    assert experiments.find("small/nothing-*") == []
+    assert experiments.read("smnist/unequal").record == {} and experiments.read("smnist/unequal").log
+    with pytest.raises(FileNotFoundError, match=re.escape("there is no experiment 'small/none': ") + ".* clone"):
+        experiments.read("small/none")

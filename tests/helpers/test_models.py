@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import models, runs
-from helpers.models import MIXERS, PixelClassifier
+from helpers import mnist, models
+from helpers.models import MIXERS, ConvClassifier, FlattenedClassifier, LinearClassifier, PixelClassifier
+from helpers.train.presets import PRESETS
 
 
 def parameters(model):
@@ -21,34 +22,10 @@ def test_any_length_channels_and_classes(mixer, pooling):
         model(torch.randn(2, 3, 40))
 
 
-@pytest.mark.parametrize("mixer", MIXERS)
-def test_mixers_are_causal_and_reach_back_to_the_beginning(mixer):
-    torch.manual_seed(0)
-    x = torch.randn(2, 30, 16, dtype=torch.float64, requires_grad=True)
-    for part in MIXERS[mixer]:
-        y = part(16).double()(x)
-        assert y.shape == x.shape
-        (grad,) = torch.autograd.grad(y[:, 12].sum(), x)
-        assert grad[:, 13:].abs().max() < 1e-12 and grad[:, 12].abs().max() > 1e-6  # S4D's FFT rounds
-        if part not in (models.FeedForward, models.Memoryless):
-            assert grad[:, 0].abs().max() > 1e-9
-
-
-def test_without_memory_a_block_sees_what_its_convolution_sees():
-    torch.manual_seed(0)
-    block, x = models.Memoryless(8, d_state=4).double(), torch.randn(2, 30, 8, dtype=torch.float64, requires_grad=True)
-    (grad,) = torch.autograd.grad(block(x)[:, 12].sum(), x)
-    assert (grad[:, 9:13].abs().amax((0, 2)) > 1e-6).all() and not grad[:, :9].any() and not grad[:, 13:].any()
-    optimizer = torch.optim.SGD(block.parameters(), lr=0.1)
-    block(x).sum().backward()
-    optimizer.step()
-    assert (block.A_log == 30).all() and all(p.grad.isfinite().all() for p in block.parameters() if p.requires_grad)
-
-
 def test_small_classifiers_are_of_one_size():
-    small = {name: run for name, run in runs.RUNS.items() if name.startswith("small-")}
-    sizes = {name: parameters(models.build(run["model"], run["arguments"])) for name, run in small.items()}
-    assert {run["arguments"]["mixer"] for run in small.values()} == set(MIXERS)
+    small = {name: preset for name, preset in PRESETS.items() if name.startswith("small-")}
+    sizes = {name: parameters(models.build(preset.model, preset.arguments)) for name, preset in small.items()}
+    assert {preset.arguments["mixer"] for preset in small.values()} == set(MIXERS)
     mamba = sizes["small-mamba"]
     assert all(abs(size - mamba) <= 0.03 * mamba for size in sizes.values()), sizes  # as page 6 says
 
@@ -68,12 +45,23 @@ def test_the_answer_is_made_from_what_its_pooling_says():
 
 
 @pytest.mark.parametrize("pooling", ["mean", "sum", "last"])
-def test_answers_on_the_way_are_those_to_what_was_read(pooling):
+def test_answers_to_prefixes_are_those_to_what_was_read(pooling):
     x = torch.randn(2, 40, 1, dtype=torch.float64)
     model, short = (PixelClassifier(length=length, pooling=pooling).double() for length in (40, 13))
     short.load_state_dict(model.state_dict())
     found = model(x, (13, 40))
     torch.testing.assert_close(found, torch.stack([short(x[:, :13]), model(x)], 1))
+
+
+@pytest.mark.parametrize("model", [LinearClassifier, ConvClassifier, FlattenedClassifier, PixelClassifier])
+def test_pixels_of_a_digit_to_logits_and_each_of_them_matters(model):
+    torch.manual_seed(0)
+    model, (pixels, _) = model().double(), mnist.sequences(mnist.load(train=False))
+    pixels = pixels[:2].double().requires_grad_()
+    logits = model(pixels)
+    assert logits.shape == (2, 10)
+    (gradient,) = torch.autograd.grad(logits[:, 0].sum(), pixels)
+    assert (gradient != 0).double().mean() > (0.9 if isinstance(model, ConvClassifier) else 0.999)
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
@@ -97,20 +85,20 @@ def test_permutation_is_fixed_by_its_seed_and_kept_with_the_weights():
     assert torch.equal(model(x), plain(x[:, order])) and torch.equal(model.state_dict()["order"], order)
 
 
-def test_a_position_is_told_where_it_is_in_the_order_in_which_it_is_read():
+def test_positional_encoding_follows_the_order_in_which_positions_are_read():
     torch.manual_seed(0)
-    model, x = PixelClassifier(d_model=8, length=40, permutation=5, places=True), torch.randn(2, 40, 1)
+    model, x = PixelClassifier(d_model=8, length=40, permutation=5, positional_encoding=True), torch.randn(2, 40, 1)
     seen = []
     model.norms[0].register_forward_hook(lambda module, given, result: seen.append(given[0]))
     model(x)
     t, i = torch.arange(40)[:, None], torch.arange(4)
     angles = t / 10_000 ** (2 * i / 8)  # Vaswani and others, section 3.5
-    told = seen[0] - model.embedding(x[:, model.order])
-    torch.testing.assert_close(told[..., 0::2], angles.sin().expand(2, -1, -1), atol=1e-5, rtol=0)
-    torch.testing.assert_close(told[..., 1::2], angles.cos().expand(2, -1, -1), atol=1e-5, rtol=0)
-    assert torch.equal(PixelClassifier("attention", 8, length=40).places, model.places)
-    assert PixelClassifier(length=40).places is None
-    assert PixelClassifier("attention", 8, length=40, places=False).places is None
+    added = seen[0] - model.embedding(x[:, model.order])
+    torch.testing.assert_close(added[..., 0::2], angles.sin().expand(2, -1, -1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(added[..., 1::2], angles.cos().expand(2, -1, -1), atol=1e-5, rtol=0)
+    assert torch.equal(PixelClassifier("attention", 8, length=40).positional_encoding, model.positional_encoding)
+    assert PixelClassifier(length=40).positional_encoding is None
+    assert PixelClassifier("attention", 8, length=40, positional_encoding=False).positional_encoding is None
 
 
 def test_dropout_is_for_training_only_and_drops_channels():
@@ -126,41 +114,27 @@ def test_dropout_is_for_training_only_and_drops_channels():
     assert dropped.any() and not dropped.all() and ((added != 0).all(1) == ~dropped).all()
 
 
-def test_attention_equals_its_formula():
-    torch.manual_seed(0)
-    layer, x = models.Attention(8, n_head=2).double(), torch.randn(3, 10, 8, dtype=torch.float64)
-    q, k, v = layer.qkv(x).split(8, -1)
-    heads = []
-    for part in (slice(0, 4), slice(4, 8)):
-        scores = q[..., part] @ k[..., part].mT / 2
-        scores = scores.masked_fill(torch.ones(10, 10).triu(1).bool(), -torch.inf)
-        heads.append(scores.softmax(-1) @ v[..., part])
-    torch.testing.assert_close(layer(x), layer.out_proj(torch.cat(heads, -1)))
-    with pytest.raises(ValueError, match="d_model must be a multiple of n_head = 4, got 6"):
-        models.Attention(6)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"mixer": "rnn"}, "mixer must be one of mamba, rotary, memoryless, s4d, lstm, attention, got 'rnn'"),
+    [({"mixer": "rnn"}, "mixer must be one of mamba, mamba-rope, memoryless, s4d, lstm, attention, got 'rnn'"),
      ({"pooling": "max"}, "pooling must be 'mean', 'sum' or 'last', got 'max'")],
 )  # fmt: skip
 def test_what_is_wrong_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         PixelClassifier(**arguments)
     with pytest.raises(ValueError, match="mixer must be 'mamba', 'frozen' or 'identity', got 'none'"):
-        models.FlattenedClassifier("none")
+        FlattenedClassifier("none")
 
 
 def test_recipe_without_its_block_is_the_linear_model():
-    model, linear = models.FlattenedClassifier("identity"), models.LinearClassifier()
+    model, linear = FlattenedClassifier("identity"), LinearClassifier()
     linear[1].load_state_dict(model.head.state_dict())
     x = torch.randn(3, 784, 1)
     assert torch.equal(model(x), linear(x))
-    frozen = models.FlattenedClassifier("frozen")
+    frozen = FlattenedClassifier("frozen")
     assert [name for name, p in frozen.named_parameters() if p.requires_grad] == ["head.weight", "head.bias"]
 
 
 def test_every_reported_training_can_be_built_and_is_small_enough():
-    for name, run in runs.RUNS.items():
-        assert parameters(models.build(run["model"], run["arguments"])) <= 300_000, name
+    for name, preset in PRESETS.items():
+        assert parameters(models.build(preset.model, preset.arguments)) <= 300_000, name

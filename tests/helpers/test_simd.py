@@ -1,10 +1,4 @@
-"""Sixteen lanes and some threads: what the fused CPU kernels are made of."""
-
-import multiprocessing
-import sys
-import threading
-import time
-from pathlib import Path
+"""Sixteen lanes: what the fused CPU kernels are made of."""
 
 import numpy as np
 import pytest
@@ -15,31 +9,21 @@ pytest.importorskip("numba")
 from numba import njit
 
 from helpers import simd
-from helpers.simd import LANES, exp2, load, maximum, sigmoid, softplus, load_broadcast, store, sum_lanes
+from helpers.simd import LANES, exp2, load, load_broadcast, maximum, sigmoid, softplus, store, sum_lanes
 
 
-@njit
-def exp2_of(x, out):
-    for i in range(0, x.size, LANES):
-        store(out, i, exp2(load(x, i)))
+def elementwise(function):
+    """A compiled loop that puts ``function`` of an array into another."""
+
+    @njit
+    def loop(x, out):
+        for i in range(0, x.size, LANES):
+            store(out, i, function(load(x, i)))
+
+    return loop
 
 
-@njit
-def softplus_of(x, out):
-    for i in range(0, x.size, LANES):
-        store(out, i, softplus(load(x, i)))
-
-
-@njit
-def sigmoid_of(x, out):
-    for i in range(0, x.size, LANES):
-        store(out, i, sigmoid(load(x, i)))
-
-
-@njit
-def copy_of(x, out):
-    for i in range(0, x.size, LANES):
-        store(out, i, load(x, i))
+exp2_of, softplus_of, sigmoid_of, copy_of = map(elementwise, (exp2, softplus, sigmoid, njit(lambda x: x)))
 
 
 def test_bfloat16_is_read_exactly_and_rounded_to_nearest():
@@ -120,83 +104,3 @@ def test_sums_over_lanes():
     out = np.empty(LANES)
     sums(x, out)
     np.testing.assert_allclose(out, x[1:-1].sum(1), rtol=1e-12)
-
-
-@njit(nogil=True)
-def count(first, last, calls, who):
-    for task in range(first, last):
-        calls[task] += 1
-        for _ in range(200_000):
-            who[task] = who[task] * 0.999 + 1
-
-
-def counted(tasks=64):
-    calls, who = np.zeros(tasks), np.zeros(tasks)
-    simd.run(count, tasks, calls, who)
-    return calls
-
-
-def test_every_task_is_done_once_whatever_the_number_of_threads():
-    threads = torch.get_num_threads()
-    try:
-        for number in (1, 2, 3, 100):
-            torch.set_num_threads(number)
-            for tasks in (0, 1, 2, 63):
-                assert (counted(tasks) == 1).all()
-    finally:
-        torch.set_num_threads(threads)
-
-
-def test_an_error_in_a_thread_is_raised():
-    def kernel(first, last):
-        if threading.current_thread() is not threading.main_thread():
-            raise ArithmeticError("in a helping thread")
-        time.sleep(0.01)
-
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        with pytest.raises(ArithmeticError, match="in a helping thread"):
-            simd.run(kernel, 64)
-    finally:
-        torch.set_num_threads(threads)
-
-
-@pytest.mark.skipif(
-    not hasattr(multiprocessing, "get_context") or sys.platform == "win32", reason="Windows cannot fork"
-)
-def test_a_forked_process_gets_threads_of_its_own():
-    counted()
-
-    def child():
-        torch.set_num_threads(2)
-        simd._pause_torch = lambda: None  # torch's own threads do not survive a fork either, and it says so
-        sys.exit(0 if (counted() == 1).all() else 1)
-
-    process = multiprocessing.get_context("fork").Process(target=child)
-    process.start()
-    process.join(60)
-    assert process.exitcode == 0
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere torch may use another OpenMP")
-def test_torchs_idle_threads_are_sent_home():
-    """Seen from outside: after the call, torch's thread is gone, and a parallel operation brings it back."""
-    threads = torch.get_num_threads()
-
-    def alive():
-        return len(list(Path("/proc/self/task").iterdir()))
-
-    try:
-        torch.set_num_threads(4)
-        torch.ones(1_000_000).exp()
-        before = alive()
-        simd._pause_torch()
-        deadline = time.time() + 5
-        while alive() > before - 3 and time.time() < deadline:
-            time.sleep(0.01)
-        assert alive() == before - 3
-        torch.ones(1_000_000).exp()
-        assert alive() == before
-    finally:
-        torch.set_num_threads(threads)

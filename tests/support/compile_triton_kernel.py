@@ -1,9 +1,9 @@
 """Compile the kernels of helpers.scan.triton_kernel for GPUs that are not there, and say what they would occupy.
 
-``python tests/compile_fused_gpu.py [75 80 ...]`` launches the scan as on a GPU, takes down what the kernels are called
-with, and hands that to Triton's compiler for each compute capability. One line for each: registers and bytes of spilled
-registers (stack and local memory) a lane, bytes of shared memory a program, instructions, warps that one multiprocessor
-can hold at once, and how many instructions of the PTX compute in bfloat16.
+``python tests/support/compile_triton_kernel.py [75 80 ...]`` launches the scan as on a GPU, takes down what the kernels
+are called with, and hands that to Triton's compiler for each compute capability. One line for each: registers and bytes
+of spilled registers (stack and local memory) a lane, bytes of shared memory a program, instructions, warps that one
+multiprocessor can hold at once, and how many instructions of the PTX compute in bfloat16.
 
 Not under TRITON_INTERPRET=1: Triton's interpreter and its compiler cannot share a process.
 """
@@ -29,7 +29,7 @@ COLUMNS = "triton sm kernel variant registers spilled shared instructions warps_
 
 
 class Recorder:
-    """Stands for a kernel and remembers what it is launched with."""
+    """Takes a kernel's place and remembers what it is launched with."""
 
     def __init__(self, kernel):
         self.kernel = kernel

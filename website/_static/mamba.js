@@ -1,4 +1,4 @@
-/* The classifier in plain JavaScript, one pixel at a time: what `step` of helpers/layers/mamba.py computes, in its order.
+/* The classifier in plain JavaScript, one pixel at a time: what `step` of helpers.layers.MambaRoPE computes, in its order.
    Weights are those of window.SMNIST, which weights.js sets; every size comes with them. */
 "use strict";
 
@@ -23,18 +23,18 @@ class PixelClassifier {
   block(i) {
     const { d_inner, d_state, d_conv } = this.sizes;
     const of = (name) => this.tensors[`blocks.${i}.${name}`];
-    const decays = of("A_log").length / d_inner; // d_state, or half of it where two numbers decay alike
+    const pairs = d_state / 2; // both numbers of a pair decay alike
     return {
       norm: [this.tensors[`norms.${i}.weight`], this.tensors[`norms.${i}.bias`]],
-      in_proj: [of("in_proj.weight"), of("in_proj.bias")],
+      in_proj: of("in_proj.weight"),
       conv: [of("conv1d.weight"), of("conv1d.bias")],
-      x_proj: [of("x_proj.weight")],
+      x_proj: of("x_proj.weight"),
       biases: [of("B_bias"), of("C_bias")],
       dt_proj: [of("dt_proj.weight"), of("dt_proj.bias")],
-      out_proj: [of("out_proj.weight"), of("out_proj.bias")],
+      out_proj: of("out_proj.weight"),
       A: Float64Array.from({ length: d_inner * d_state }, (_, at) => {
         const c = Math.floor(at / d_state);
-        return -Math.exp(of("A_log")[c * decays + ((at % d_state) % decays)]);
+        return -Math.exp(of("A_log")[c * pairs + (at % pairs)]);
       }),
       D: of("D"),
       window: new Float64Array(d_inner * d_conv), // the last inputs of the convolution, the newest last
@@ -52,15 +52,10 @@ class PixelClassifier {
     }
   }
 
-  /* The position, 0 to 783, of the pixel that is read next. */
-  get place() {
-    return this.tensors.order ? this.tensors.order[this.read] : this.read;
-  }
-
   /* Read one pixel, 0 (paper) to 1 (ink). Returns the logits of what was read so far, and each layer's step size, the
      average over its channels. */
   step(pixel) {
-    const { d_model, mean, std, pooling } = this.sizes;
+    const { d_model, mean, std } = this.sizes;
     const input = (pixel - mean) / std;
     const weight = this.tensors["embedding.weight"];
     const bias = this.tensors["embedding.bias"];
@@ -68,17 +63,13 @@ class PixelClassifier {
     for (let i = 0; i < d_model; i++) x[i] = weight[i] * input + bias[i];
     const deltas = this.blocks.map((block) => this.mix(block, x));
     this.read += 1;
-    const normed = (values) => norm(values, this.tensors["norm.weight"], this.tensors["norm.bias"]);
-    let seen = pooling === "sum" ? x : normed(x); // "mean" averages what has been normed, "sum" norms what has been summed
-    if (pooling !== "last") {
-      for (let i = 0; i < d_model; i++) this.sum[i] += seen[i];
-      seen = pooling === "sum" ? normed(this.sum) : this.sum.map((value) => value / this.read);
-    }
+    for (let i = 0; i < d_model; i++) this.sum[i] += x[i];
+    const seen = norm(this.sum, this.tensors["norm.weight"], this.tensors["norm.bias"]);
     return { logits: linear(seen, this.tensors["head.weight"], this.tensors["head.bias"]), deltas };
   }
 
-  /* What the rotary blocks do to B, or C, which begins at `start`: add the bias, and turn each pair by its angle. */
-  turn(selected, start, bias) {
+  /* Rotary position embedding of B, or C, which begins at `start`: add the bias, and rotate each pair by its angle. */
+  rotate(selected, start, bias) {
     const half = this.sizes.d_state / 2;
     for (let n = 0; n < half; n++) {
       const a = selected[start + n] + bias[n];
@@ -93,22 +84,22 @@ class PixelClassifier {
   /* One layer: adds to x what the block makes of it, and returns the average step size. */
   mix(block, x) {
     const { d_inner, d_state, d_conv, dt_rank } = this.sizes;
-    const both = linear(norm(x, ...block.norm), ...block.in_proj);
+    const both = linear(norm(x, ...block.norm), block.in_proj);
     const [taps, offset] = block.conv;
     const u = new Float64Array(d_inner);
     block.window.copyWithin(0, 1);
     for (let c = 0; c < d_inner; c++) {
       const at = c * d_conv;
       block.window[at + d_conv - 1] = both[c];
-      let sum = offset ? offset[c] : 0;
+      let sum = offset[c];
       for (let k = 0; k < d_conv; k++) sum += block.window[at + k] * taps[at + k];
       u[c] = silu(sum);
     }
-    const selected = linear(u, ...block.x_proj); // the step size before its last map, B and C
+    const selected = linear(u, block.x_proj); // the step size before its last map, B and C
     const delta = linear(selected.subarray(0, dt_rank), ...block.dt_proj).map(softplus);
     const B = dt_rank;
     const C = dt_rank + d_state;
-    if (this.sizes.angles) [B, C].forEach((start, i) => this.turn(selected, start, block.biases[i]));
+    [B, C].forEach((start, i) => this.rotate(selected, start, block.biases[i]));
     const y = new Float64Array(d_inner);
     for (let c = 0; c < d_inner; c++) {
       let sum = block.D[c] * u[c];
@@ -118,7 +109,7 @@ class PixelClassifier {
       }
       y[c] = sum * silu(both[d_inner + c]);
     }
-    const out = linear(y, ...block.out_proj);
+    const out = linear(y, block.out_proj);
     for (let i = 0; i < x.length; i++) x[i] += out[i];
     return delta.reduce((sum, step) => sum + step, 0) / d_inner;
   }

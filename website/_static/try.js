@@ -17,7 +17,7 @@
   let strokes = [];
   let pixels = null; // of the digit that is read
   let answers = []; // after each pixel: ten probabilities
-  let deltas = []; // at each place: the step size of each layer
+  let deltas = []; // at each pixel: the step size of each layer
   let head = 0; // pixels read, as they are shown
   let playing = false;
   let timer = 0;
@@ -61,10 +61,9 @@
     while (answers.length < LENGTH && mine === turn) {
       const end = performance.now() + SLICE;
       while (answers.length < LENGTH && performance.now() < end) {
-        const place = model.place;
-        const { logits, deltas: steps } = model.step(pixels[place]);
+        const { logits, deltas: steps } = model.step(pixels[answers.length]);
         answers.push(softmax(logits));
-        deltas[place] = steps;
+        deltas.push(steps);
       }
       await new Promise((resolve) => setTimeout(resolve));
     }
@@ -149,36 +148,29 @@
     paper.fillStyle = "#fff";
     paper.fillRect(0, 0, 280, 280);
     if (!pixels) return;
-    const read = new Set();
-    const known = [];
-    for (let i = 0; i < answers.length; i++) {
-      const place = model.tensors.order ? model.tensors.order[i] : i;
-      if (i < head) read.add(place);
-      if (i >= SIDE) known.push(delta(place)); // at first the convolution has no past, and the step is not typical
-    }
+    const known = answers.map((_, place) => delta(place)).slice(SIDE); // at first the convolution has no past yet
     const [least, most] = known.length ? [Math.min(...known), Math.max(...known)] : [0, 1];
     element("least").textContent = known.length ? least.toPrecision(2) : "";
     element("most").textContent = known.length ? most.toPrecision(2) : "";
     for (let place = 0; place < LENGTH; place++) {
       const [x, y] = [(place % SIDE) * CELL, Math.floor(place / SIDE) * CELL];
       const grey = Math.round(255 - 150 * pixels[place]);
-      paper.fillStyle = read.has(place)
-        ? colour((delta(place) - least) / (most - least || 1))
+      paper.fillStyle = place < head
+        ? color((delta(place) - least) / (most - least || 1))
         : `rgb(${grey},${grey},${grey})`;
       paper.fillRect(x, y, CELL, CELL);
     }
     if (head > 0 && head < LENGTH) {
-      const place = model.tensors.order ? model.tensors.order[head] : head;
-      const [x, y] = [(place % SIDE) * CELL, Math.floor(place / SIDE) * CELL];
+      const [x, y] = [(head % SIDE) * CELL, Math.floor(head / SIDE) * CELL];
       paper.fillStyle = "#0072b2";
-      if (!model.tensors.order) paper.fillRect(0, y + CELL - 1, 280, 2);
+      paper.fillRect(0, y + CELL - 1, 280, 2);
       paper.fillRect(x - 1, y - 1, CELL + 2, CELL + 2);
     }
   }
 
   const STOPS = [[252, 253, 191], [254, 159, 109], [222, 73, 104], [140, 41, 129], [59, 15, 112], [0, 0, 4]];
 
-  function colour(share) {
+  function color(share) {
     const at = Math.min(Math.max(share, 0), 1) * (STOPS.length - 1);
     const [low, part] = [Math.floor(at), at % 1];
     const high = Math.min(low + 1, STOPS.length - 1);

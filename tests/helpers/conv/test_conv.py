@@ -3,103 +3,104 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from test_scan import error
+from repository import run_python
+from scan_cases import assert_equal, error, with_gradients
 
+from helpers import conv
 from helpers.conv import causal_conv1d
-from helpers.scan import backends
 
 SHAPES = [(2, 20, 9, 4), (1, 16, 1, 4), (3, 5, 50, 2), (2, 33, 2, 4), (2, 3, 17, 1), (1, 32, 16, 7)]
+BACKENDS = [name for name in conv.BACKENDS if name != "numba" or conv.numba_works()]
+needs_numba = pytest.mark.skipif("numba" not in BACKENDS, reason="Numba cannot be used here")
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
-def plain(x, weight, bias=None, window=None):
-    x = F.pad(x, (weight.shape[1] - 1, 0)) if window is None else torch.cat([window, x], -1)
-    return F.silu(F.conv1d(x, weight.unsqueeze(1), bias, groups=len(weight)))
+def fused(x, weight, bias=None, initial_states=None, backend=None):
+    return causal_conv1d(x, weight, bias, initial_states, "silu", backend=backend)
 
 
-def inputs(batch, dim, length, taps, dtype=torch.float32):
+def plain(x, weight, bias=None, initial_states=None):
+    x = F.pad(x, (weight.shape[1] - 1, 0)) if initial_states is None else torch.cat([initial_states, x], -1)
+    return F.conv1d(x, weight.unsqueeze(1), bias, groups=len(weight))
+
+
+def inputs(batch, dim, length, width, dtype=torch.float32, without=()):
     random = torch.Generator().manual_seed(0)
     shapes = {
         "x": (batch, dim, length),
-        "weight": (dim, taps),
+        "weight": (dim, width),
         "bias": (dim,),
-        "window": (batch, dim, taps - 1),
+        "initial_states": (batch, dim, width - 1),
     }
-    return {name: torch.randn(shape, generator=random, dtype=dtype) for name, shape in shapes.items()}
+    given = {name: torch.randn(shape, generator=random, dtype=dtype) for name, shape in shapes.items()}
+    return {name: x for name, x in given.items() if name not in without}
 
 
-def with_gradients(function, given):
-    leaves = {name: x.detach().requires_grad_() for name, x in given.items()}
-    y = function(**leaves)
-    weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y)
-    return [y, *torch.autograd.grad((y * weight).sum(), list(leaves.values()))]
-
-
-@pytest.mark.parametrize("left_out", [(), ("bias",), ("window",), ("bias", "window")])
+@every_backend
+@pytest.mark.parametrize("activation", ["silu", None])
+@pytest.mark.parametrize("left_out", [(), ("bias",), ("initial_states",), ("bias", "initial_states")])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_equals_pytorch(shape, left_out):
-    given = {name: x for name, x in inputs(*shape).items() if name not in left_out}
-    exact = with_gradients(plain, {name: x.double() for name, x in given.items()})
-    for found, expected in zip(with_gradients(causal_conv1d, given), exact, strict=True):
-        assert found.shape == expected.shape
-        assert not found.numel() or error(found.double(), expected) < 2e-6
+def test_equals_pytorch(shape, left_out, activation, backend):
+    given = inputs(*shape, without=left_out)
+    if activation is None and backend == "numba":
+        backend = None  # it always has its SiLU, and so another is chosen
+    found = with_gradients(lambda **x: causal_conv1d(**x, activation=activation, backend=backend), given)
+    exact = {name: x.double() for name, x in given.items()}
+    assert_equal(found, with_gradients(lambda **x: F.silu(plain(**x)) if activation else plain(**x), exact), 2e-6)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_gradcheck(shape):
-    batch, dim, length, taps = shape
-    given = inputs(batch, min(dim, 3), min(length, 20), taps, torch.float64)
-    assert torch.autograd.gradcheck(causal_conv1d, [x.requires_grad_() for x in given.values()])
+@every_backend
+@pytest.mark.parametrize("batch, dim, length, width", SHAPES)
+def test_gradcheck(batch, dim, length, width, backend):
+    given = inputs(batch, min(dim, 3), min(length, 10), width, torch.float64)
+    assert torch.autograd.gradcheck(lambda *x: fused(*x, backend=backend), [x.requires_grad_() for x in given.values()])
 
 
-def test_a_sequence_in_two_parts():
+@every_backend
+def test_a_sequence_in_two_parts(backend):
     given = inputs(2, 20, 30, 4)
     x = given.pop("x")
-    window = torch.cat([given["window"], x[..., :11]], -1)[..., -3:]
-    parts = [causal_conv1d(x[..., :11], **given), causal_conv1d(x[..., 11:], **{**given, "window": window})]
-    assert torch.equal(torch.cat(parts, -1), causal_conv1d(x, **given))
+    between = torch.cat([given["initial_states"], x[..., :11]], -1)[..., -3:]
+    first = fused(x[..., :11], **given, backend=backend)
+    second = fused(x[..., 11:], **{**given, "initial_states": between}, backend=backend)
+    assert error(torch.cat([first, second], -1), fused(x, **given, backend=backend)) < 1e-6
 
 
-def test_sees_nothing_of_the_future_and_four_positions_of_the_past():
+@every_backend
+def test_sees_nothing_of_the_future_and_four_positions_of_the_past(backend):
     given = inputs(1, 16, 40, 4)
     changed = {**given, "x": given["x"].clone()}
     changed["x"][..., 20] += 1
-    moved = (causal_conv1d(**changed) != causal_conv1d(**given)).any(1)[0].nonzero().flatten().tolist()
-    assert moved == [20, 21, 22, 23]
+    moved = fused(**changed, backend=backend) != fused(**given, backend=backend)
+    assert moved.any(1)[0].nonzero().flatten().tolist() == [20, 21, 22, 23]
 
 
 def test_any_strides():
     given = inputs(2, 20, 30, 4)
     views = {name: x.transpose(0, -1).contiguous().transpose(0, -1) for name, x in given.items()}
-    for found, expected in zip(with_gradients(causal_conv1d, views), with_gradients(causal_conv1d, given), strict=True):
-        assert torch.equal(found, expected)
+    assert_equal(with_gradients(fused, views), with_gradients(fused, given), 1e-30)
 
 
+@every_backend
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(dtype):
-    given = {name: x.to(dtype) for name, x in inputs(2, 20, 30, 4).items()}
-    found, expected = causal_conv1d(**given), plain(**{name: x.float() for name, x in given.items()})
-    assert found.dtype == dtype and error(found.float(), expected) < torch.finfo(dtype).eps
+def test_half_precision_is_computed_in_float32(dtype, backend):
+    given = inputs(2, 20, 30, 4)
+    given = {name: x.to(dtype) for name, x in given.items()}
+    found, expected = fused(**given, backend=backend), F.silu(plain(**{name: x.float() for name, x in given.items()}))
+    assert found.dtype == dtype and error(found, expected) < torch.finfo(dtype).eps
 
 
-def test_the_number_of_threads_changes_nothing():
-    given = inputs(5, 40, 100, 4)
-    before = torch.get_num_threads()
-    results = []
-    try:
-        for threads in (1, 2, 5):
-            torch.set_num_threads(threads)
-            results.append(with_gradients(causal_conv1d, given))
-    finally:
-        torch.set_num_threads(before)
-    assert all(torch.equal(x, y) for other in results[1:] for x, y in zip(results[0], other, strict=True))
-
-
-needs_numba = pytest.mark.skipif("numba" not in backends("cpu"), reason="Numba cannot be used here")
+def test_the_number_of_threads_changes_nothing(set_threads):
+    given, results = inputs(5, 40, 100, 4), []
+    for number in (1, 2, 5):
+        set_threads(number)
+        results.append(with_gradients(fused, given))
+    assert all(torch.equal(x, other[name]) for other in results[1:] for name, x in results[0].items())
 
 
 @needs_numba
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("left_out", [(), ("bias", "window")])
+@pytest.mark.parametrize("left_out", [(), ("bias", "initial_states")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_is_an_operator_of_torch(left_out, transposed, dtype):
     from helpers.conv.numba_kernel import _conv
@@ -112,28 +113,43 @@ def test_is_an_operator_of_torch(left_out, transposed, dtype):
 @needs_numba
 def test_compiles_without_a_break():
     given = inputs(2, 20, 9, 4)
-    compiled = torch.compile(causal_conv1d, fullgraph=True)
-    for found, expected in zip(with_gradients(compiled, given), with_gradients(causal_conv1d, given), strict=True):
-        assert error(found, expected) < 1e-6
+    compiled = torch.compile(fused, fullgraph=True, backend="aot_eager")
+    assert_equal(with_gradients(compiled, given), with_gradients(fused, given), 1e-6)
 
 
 @needs_numba
 def test_a_second_derivative_is_refused():
     x, weight = (inputs(1, 16, 5, 4)[name].requires_grad_() for name in ("x", "weight"))
-    (grad,) = torch.autograd.grad(causal_conv1d(x, weight).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match=r"no second derivative .*conv_silu_backward.*conv1d instead"):
+    (grad,) = torch.autograd.grad(fused(x, weight).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"no second derivative .*causal_conv1d_backward.*conv1d instead"):
         grad.sum().backward()
 
 
 @needs_numba
-def test_without_numba_pytorch_takes_over(monkeypatch):
-    from helpers import conv, numba_kernel
-
+def test_without_its_kernel_pytorch_takes_over(monkeypatch):
     given = inputs(2, 20, 9, 4)
-    fused = causal_conv1d(**given)
-    monkeypatch.setattr(conv, "backends", lambda device: ["reference"])
-    monkeypatch.setattr(numba_kernel, "causal_conv1d", None)
-    assert error(causal_conv1d(**given), fused) < 1e-6
+    expected = fused(**given)
+    monkeypatch.setattr(conv, "numba_works", lambda: False)
+    assert error(fused(**given), expected) < 1e-6
+    with pytest.raises(ValueError, match="backend 'numba' needs a CPU, Numba and activation='silu', got cpu, 'silu'"):
+        fused(**given, backend="numba")
+
+
+@needs_numba
+@pytest.mark.slow
+def test_asks_for_its_own_kernel_and_not_for_the_scans():
+    code = """if True:
+        import torch
+        from helpers import conv, scan
+        from helpers.conv import numba_kernel
+        calls, original = [], numba_kernel.causal_conv1d
+        numba_kernel.causal_conv1d = lambda *given: calls.append(given) or original(*given)
+        x = torch.ones(1, 16, 5)
+        conv.causal_conv1d(x, x[0, :, :4], activation="silu")
+        print(scan.backends("cpu"), len(calls))
+    """
+    run = run_python("-W", "error", "-c", code, SCAN_WITHOUT="numba")
+    assert run.stdout == "['associative', 'reference'] 2\n", run.stderr  # the first call is the one that tries it out
 
 
 @pytest.mark.parametrize(
@@ -141,11 +157,14 @@ def test_without_numba_pytorch_takes_over(monkeypatch):
     [
         ({"x": torch.zeros(2, 20)}, r"x must be \(batch, dim, length\), real and floating, got \(2, 20\)"),
         ({"x": torch.zeros(2, 20, 9, dtype=torch.int64)}, "x must be .* got .*int64"),
-        ({"weight": torch.zeros(20, 1, 4)}, r"weight must be \(dim, taps\) = \(20, .*\), got \(20, 1, 4\)"),
+        ({"weight": torch.zeros(20, 1, 4)}, r"weight must be \(dim, width\) = \(20, .*\), got \(20, 1, 4\)"),
         ({"weight": torch.zeros(20, 0)}, r"weight must be .* at least 1.* got \(20, 0\)"),
         ({"bias": torch.zeros(21)}, r"bias must be \(20,\), got \(21,\)"),
-        ({"window": torch.zeros(2, 20, 4)}, r"window must be \(2, 20, 3\), got \(2, 20, 4\)"),
+        ({"initial_states": torch.zeros(2, 20, 4)}, r"initial_states must be \(2, 20, 3\), got \(2, 20, 4\)"),
         ({"bias": torch.zeros(20, device="meta")}, "bias must be on cpu, where x is, got meta"),
+        ({"activation": "relu"}, "activation must be None or 'silu', got 'relu'"),
+        ({"backend": "triton"}, "backend must be None or one of numba, reference, got 'triton'"),
+        ({"backend": "numba"}, "backend 'numba' needs a CPU, Numba and activation='silu', got cpu, None"),
     ],
 )
 def test_errors_name_the_argument(change, said):

@@ -1,14 +1,11 @@
-"""The Mamba block by itself; against upstream's it is held in ``upstream.py``, which ``test_official.py`` runs."""
-
-import copy
-import math
+"""The Mamba block alone; against upstream's it is held in ``test_mamba_equals_upstream.py``."""
 
 import pytest
 import torch
-from test_scan import error
-from torch import nn
+import torch.nn.functional as F
+from scan_cases import error, random_sum
 
-from helpers.layers.mamba import Mamba, MambaRoPE
+from helpers.layers import Mamba, Memoryless
 from helpers.scan import backends
 
 OPTIONS = [
@@ -16,6 +13,7 @@ OPTIONS = [
     {"d_model": 6, "d_state": 5, "expand": 1, "d_conv": 3},
     {"d_model": 1, "d_conv": 1, "bias": True, "conv_bias": False},
 ]
+needs_numba = pytest.mark.skipif("numba" not in backends("cpu"), reason="there is no fused kernel here")
 
 
 def block_and_input(dtype=torch.float32, length=11, **options):
@@ -24,84 +22,10 @@ def block_and_input(dtype=torch.float32, length=11, **options):
     return block, torch.randn(2, length, options["d_model"], dtype=dtype)
 
 
-def gradients_of(y, *leaves):
-    weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y)
-    return torch.autograd.grad((y * weight).sum(), leaves)
-
-
-def gradients(y, block):
-    return gradients_of(y, *block.parameters())
-
-
-def stepped(block, x, state):
-    ys = []
-    for t in range(x.shape[1]):
-        y, state = block.step(x[:, t], state)
-        ys.append(y)
-    return torch.stack(ys, 1), state
-
-
-@pytest.mark.parametrize("dtype, bound", [(torch.float32, 2e-6), (torch.float64, 1e-14)])
-@pytest.mark.parametrize("options", OPTIONS)
-def test_parallel_equals_step_by_step(options, dtype, bound):
-    block, x = block_and_input(dtype, **options)
-    y, state = block(x, return_state=True)
-    ys, last = stepped(block, x, block.initial_state(2))
-    assert y.dtype == ys.dtype == dtype and y.shape == x.shape
-    assert error(ys, y) < bound and error(last.h, state.h) < bound
-    assert torch.equal(block(x), y)
-    assert last.window.shape == state.window.shape == (2, block.D.numel(), options.get("d_conv", 4) - 1)
-    assert not state.window.numel() or error(last.window, state.window) < bound
-    for found, expected in zip(gradients(ys, block), gradients(y, block), strict=True):
-        assert error(found, expected) < 10 * bound
-
-
-@pytest.mark.parametrize("cut", [1, 2, 7, 10])
-@pytest.mark.parametrize("options", OPTIONS)
-def test_a_prefix_in_parallel_and_the_rest_from_its_state(options, cut):
-    block, x = block_and_input(**options)
-    whole, end = block(x, return_state=True)
-    start, state = block(x[:, :cut], return_state=True)
-    parallel, one = block(x[:, cut:], state, return_state=True)
-    assert torch.equal(block(x[:, cut:], state), parallel)
-    steps, other = stepped(block, x[:, cut:], state)
-    for rest, last in ((parallel, one), (steps, other)):
-        assert error(torch.cat([start, rest], 1), whole) < 2e-6
-        assert error(last.h, end.h) < 2e-6
-        assert not end.window.numel() or error(last.window, end.window) < 2e-6
-    for found, expected in zip(gradients(torch.cat([start, parallel], 1), block), gradients(whole, block), strict=True):
-        assert error(found, expected) < 1e-5
-
-
-@pytest.mark.parametrize("options", OPTIONS)
-def test_nothing_is_seen_of_the_future(options):
-    block, x = block_and_input(**options)
-    changed = x.clone()
-    changed[:, 6:] += 1
-    assert torch.equal(block(x)[:, :6], block(changed)[:, :6])
-    assert not torch.equal(block(x)[:, 6], block(changed)[:, 6])
-
-
-def test_gradcheck():
-    block, x = block_and_input(torch.float64, length=5, d_model=2, d_state=2)
-    names, parameters = zip(*block.named_parameters(), strict=True)
-
-    def function(x, *parameters):
-        return torch.func.functional_call(block, dict(zip(names, parameters, strict=True)), (x,))
-
-    assert torch.autograd.gradcheck(function, [x.requires_grad_(), *parameters])
-
-
-def test_under_autocast():
-    block, x = block_and_input(d_model=16, length=50)
-    expected = block(x)
-    with torch.autocast("cpu", torch.bfloat16):
-        y, state = block(x, return_state=True)
-        ys, _ = stepped(block, x, block.initial_state(2))
-    assert y.dtype == torch.bfloat16 and state.h.dtype == state.window.dtype == torch.float32
-    assert error(y.float(), expected) < 0.03 and error(ys.float(), expected) < 0.03
-    for found, exact in zip(gradients(y, block), gradients(expected, block), strict=True):
-        assert found.dtype == exact.dtype and error(found, exact) < 0.06
+def gradients(y, block, names=None):
+    return torch.autograd.grad(
+        random_sum(y), [block.get_parameter(name) for name in names or dict(block.named_parameters())]
+    )
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -124,102 +48,68 @@ def test_a_second_opinion(options):
     )
     theirs = MambaMixer(config, layer_idx=0)
     theirs.load_state_dict(block.state_dict())
-    y, expected = block(x), theirs(x)
+    y, expected, names = block(x), theirs(x), list(dict(block.named_parameters()))
     assert error(y, expected) < 1e-5
-    names = [name for name, _ in block.named_parameters()]
-    theirs = gradients_of(expected, *map(theirs.get_parameter, names))
-    for name, found, exact in zip(names, gradients(y, block), theirs, strict=True):
+    for name, found, exact in zip(names, gradients(y, block), gradients(expected, theirs, names), strict=True):
         assert error(found, exact) < 1e-5, name
 
 
-@pytest.mark.skipif("numba" not in backends("cpu"), reason="without Numba the plain scan is unrolled, for minutes")
+@pytest.mark.parametrize("options", OPTIONS)
+def test_the_state_has_the_shapes_of_its_parts(options):
+    block, x = block_and_input(**options)
+    d_inner = len(block.D)
+    for state, position in ((block.initial_state(2), 0), (block(x, return_state=True)[1], 11)):
+        assert state.conv_state.shape == (2, d_inner, options.get("d_conv", 4) - 1)
+        assert state.ssm_state.shape == (2, d_inner, block.d_state) and state.position == position
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_step_sizes_are_those_that_the_block_computes_with(options):
+    """By hand, from the input to softplus; and a block whose step sizes are replaced by them has the same output."""
+    block, x = block_and_input(torch.float64, **options)
+    found = block.step_sizes(x)
+    u = F.linear(x, block.in_proj.weight, block.in_proj.bias)[..., : len(block.D)].mT
+    u = F.pad(u, (block.conv1d.kernel_size[0] - 1, 0))
+    u = F.silu(F.conv1d(u, block.conv1d.weight, block.conv1d.bias, groups=len(block.D))).mT
+    dt = F.linear(u, block.x_proj.weight)[..., : block.dt_rank]
+    expected = F.softplus(block.dt_proj(dt))
+    assert found.shape == (2, 11, len(block.D)) and error(found, expected) < 1e-14
+    state, A = block.initial_state(2), -block.A_log.exp()
+    for t in range(x.shape[1]):  # in step it decays the state: with input and gate the same, h follows from delta alone
+        after = block.step(x[:, t], state)[1]
+        _, B, _ = F.linear(u[:, t], block.x_proj.weight).split([block.dt_rank, block.d_state, block.d_state], -1)
+        delta = found[:, t].unsqueeze(-1)
+        h = torch.exp(delta * A) * state.ssm_state + delta * u[:, t].unsqueeze(-1) * B.unsqueeze(1)
+        assert error(after.ssm_state, h) < 1e-13
+        state = after
+    assert Mamba(4).bfloat16().step_sizes(torch.zeros(1, 3, 4, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_initial_step_sizes_lie_between_their_bounds():
+    steps = F.softplus(Mamba(64, dt_min=0.002, dt_max=0.05).dt_proj.bias)
+    assert 0.002 <= steps.min() < 0.004 and 0.025 < steps.max() <= 0.0501
+    assert F.softplus(Mamba(64, dt_min=1e-6, dt_max=1e-5).dt_proj.bias).min() > 0.99e-4, "the floor"
+
+
+def test_memoryless_cannot_learn_to_remember():
+    torch.manual_seed(0)
+    block, x = Memoryless(8, d_state=4).double(), torch.randn(2, 30, 8, dtype=torch.float64)
+    block(x).sum().backward()
+    torch.optim.SGD(block.parameters(), lr=0.1).step()
+    assert (block.A_log == 30).all() and all(p.grad.isfinite().all() for p in block.parameters() if p.requires_grad)
+
+
+@needs_numba
+@pytest.mark.slow
 def test_under_compile():
     block, x = block_and_input(d_model=16)
-    compiled = torch.compile(block, fullgraph=True)
-    y, expected = compiled(x), block(x)
+    y, expected = torch.compile(block, fullgraph=True)(x), block(x)
     assert error(y, expected) < 1e-6
     for found, exact in zip(gradients(y, block), gradients(expected, block), strict=True):
         assert error(found, exact) < 1e-5
 
 
-def rotary():
-    torch.manual_seed(0)
-    block = MambaRoPE(16, d_state=6, periods=(5, 40)).double()
-    for bias in (block.B_bias, block.C_bias):
-        nn.init.normal_(bias)
-    return block, torch.randn(2, 23, 16, dtype=torch.float64, requires_grad=True)
-
-
-@pytest.mark.parametrize("cut", [1, 7, 22])
-def test_rotary_in_parallel_equals_step_by_step_and_both_together(cut):
-    block, x = rotary()
-    y, end = block(x, return_state=True)
-    expected = gradients(y, block)
-
-    def at_once(block, x, state):
-        return block(x, state, return_state=True)
-
-    for first, then in ((0, stepped), (cut, stepped), (cut, at_once)):
-        start, state = at_once(block, x[:, :first], None) if first else (x[:, :0], block.initial_state(2))
-        rest, state = then(block, x[:, first:], state)
-        found = torch.cat([start, rest], 1)
-        assert error(found, y) < 1e-14
-        assert all(error(*pair) < 1e-13 for pair in zip(gradients(found, block), expected, strict=True))
-        assert error(state.h, end.h) < 1e-14 and state.position == end.position == 23
-
-
-def test_rotary_is_a_mamba_with_b_and_c_shifted_and_turned():
-    block, x = rotary()
-    plain = Mamba(16, d_state=6).double()
-    state = block.state_dict()
-    biases = [state.pop("B_bias"), state.pop("C_bias")]
-    state["A_log"] = state["A_log"].repeat(1, 2)
-    plain.load_state_dict(state)  # in all else the parameters are the same
-    u = torch.randn(2, 23, 32, dtype=torch.float64)
-    periods = torch.logspace(math.log10(5), math.log10(40), 3, dtype=torch.float64)
-    phases = torch.exp(2j * math.pi * (7 + torch.arange(23)[:, None]) / periods)  # (length, d_state / 2)
-    (dt, *turned), (dt_plain, *expected) = block._select(u, 7), plain._select(u, 7)
-    assert torch.equal(dt, dt_plain)
-    for found, exact, bias in zip(turned, expected, biases, strict=True):
-        found, exact = (torch.complex(*pairs.chunk(2, -1)) for pairs in (found, exact + bias))
-        assert error(torch.view_as_real(found), torch.view_as_real(exact * phases)) < 1e-5  # float32's angles
-    assert error(block(x), plain(x)) > 1e-3
-    for tensor in (block.angles, *(bias.data for bias in (block.B_bias, block.C_bias))):
-        tensor.zero_()
-    assert torch.equal(block(x), plain(x))
-
-
-def test_rotary_knows_distances_and_no_places():
-    block, x = rotary()
-    nn.init.normal_(block.A_log)
-    start = block.initial_state(2)
-    late, early = block(x, start._replace(position=301)), block(x, start)
-    assert error(late, early) < 1e-12
-    state = block(x[:, :11], return_state=True)[1]  # a pause: what was read is further away than it was
-    paused = state._replace(position=state.position + 3)
-    assert error(block(x[:, 11:], paused), block(x[:, 11:], state)) > 1e-3
-
-
-def test_rotary_starts_with_biases_of_one_and_needs_pairs():
-    block = MambaRoPE(16, d_state=6)
-    assert (block.B_bias == 1).all() and (block.C_bias == 1).all() and block.A_log.shape == (32, 3)
-    assert torch.equal(copy.deepcopy(block).angles, block.angles)
-    with pytest.raises(ValueError, match="d_state must be even and at least 2, got 5"):
-        MambaRoPE(16, d_state=5)
-
-
-def test_copies_and_checkpoints(tmp_path):
-    block, x = block_and_input(d_model=16)
-    twin = copy.deepcopy(block)
-    torch.save(block.state_dict(), tmp_path / "block.pt")
-    other = Mamba(16)
-    assert not torch.equal(other(x), block(x))
-    other.load_state_dict(torch.load(tmp_path / "block.pt", weights_only=True))
-    assert torch.equal(twin(x), block(x)) and torch.equal(other(x), block(x))
-    assert {name for name, p in twin.named_parameters() if getattr(p, "_no_weight_decay", False)} == {"A_log", "D"}
-
-
-@pytest.mark.skipif("numba" not in backends("cpu"), reason="plain PyTorch can be differentiated twice")
+@needs_numba
 def test_a_second_derivative_is_refused():
     block, x = block_and_input(d_model=16)
     (grad,) = torch.autograd.grad(block(x.requires_grad_()).sum(), x, create_graph=True)
@@ -228,17 +118,21 @@ def test_a_second_derivative_is_refused():
 
 
 @pytest.mark.parametrize(
-    "shape, said",
+    "call, said",
     [
-        ((2, 11, 15), r"x must be \(batch, length, d_model\) with d_model = 16, got \(2, 11, 15\)"),
-        ((2, 16), r"x must be \(batch, length, d_model\) .*, got \(2, 16\)"),
+        (
+            lambda block: block(torch.zeros(2, 11, 15)),
+            r"x must be \(batch, length, d_model\) with d_model = 16, got \(2, 11, 15\)",
+        ),
+        (lambda block: block(torch.zeros(2, 16)), r"x must be \(batch, length, d_model\) .*, got \(2, 16\)"),
+        (lambda block: block.step_sizes(torch.zeros(2, 16)), r"x must be \(batch, length, d_model\) .*, got \(2, 16\)"),
+        (
+            lambda block: block.step(torch.zeros(2, 3, 16), None),
+            r"x must be \(batch, d_model\) .* 16, got \(2, 3, 16\)",
+        ),
+        (lambda block: Mamba(16, dt_init="zero"), "dt_init must be 'random' or 'constant', got 'zero'"),
     ],
 )
-def test_errors_name_the_argument(shape, said):
+def test_errors_name_the_argument(call, said):
     with pytest.raises(ValueError, match=said):
-        Mamba(16)(torch.zeros(shape))
-    block = Mamba(16)
-    with pytest.raises(ValueError, match=r"x must be \(batch, d_model\) with d_model = 16, got \(2, 3, 16\)"):
-        block.step(torch.zeros(2, 3, 16), block.initial_state(2))
-    with pytest.raises(ValueError, match="dt_init must be 'random' or 'constant', got 'zero'"):
-        Mamba(16, dt_init="zero")
+        call(Mamba(16))

@@ -1,64 +1,37 @@
-"""The scan fused on the GPU: its kernels interpreted, run on a GPU if there is one, and compiled for others."""
+"""The scan fused on the GPU, compiled for GPUs that are not there, and what its memory is."""
 
 import os
 import platform
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from repository import ROOT, run_python
 
 pytest.importorskip("triton", reason="Triton is not installed: it is for Linux")
 
 from helpers.scan import triton_kernel
 
-HERE = Path(__file__).parent
 # Triton of Colab, where the kernels have to compile as well; `make test` installs it there.
-COLAB = HERE.parent / "build" / "triton-3.6.0"
+COLAB = ROOT / "build" / "triton-3.6.0"
 
 
-def python(*arguments, **environment):
-    run = subprocess.run(
-        [sys.executable, *map(str, arguments)], env={**os.environ, **environment}, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout
-
-
-@pytest.mark.parametrize(
-    "interpreted",
-    [True, pytest.param(False, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"))],
-    ids=["interpreted", "on the GPU"],
-)
-def test_kernels(interpreted):
-    # Not -q: the line that says how many passed must be there, or an empty file would pass.
-    out = python(
-        "-m",
-        "pytest",
-        HERE / "fused_gpu_kernels.py",
-        "-p",
-        "no:cacheprovider",
-        TRITON_INTERPRET=str(int(interpreted)),
-        OMP_NUM_THREADS="1",
-    )
-    assert " passed" in out and "skipped" not in out, out
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(
     platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"),
     reason="Triton's compiler is for Linux on x86-64 and Arm",
 )
 @pytest.mark.parametrize("version", ["installed", "3.6.0"])
 def test_kernels_compiled(version):
-    path = os.environ.get("PYTHONPATH", "")
+    """In a process of their own: Triton's interpreter and its compiler cannot share one."""
+    path = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     if version == "3.6.0":
         if not COLAB.is_dir() and not os.environ.get("CI"):
             pytest.skip("build/triton-3.6.0 is not there: make test installs it")
         assert COLAB.is_dir(), f"{COLAB} is not there"
-        path = os.pathsep.join(filter(None, [str(COLAB), path]))
-    out = python(HERE / "compile_fused_gpu.py", PYTHONPATH=path, TRITON_INTERPRET="0")
-    header, *lines = (line.split() for line in out.splitlines())
+        path.insert(0, str(COLAB))
+    run = run_python("tests/support/compile_triton_kernel.py", PYTHONPATH=os.pathsep.join(path), TRITON_INTERPRET="0")
+    assert run.returncode == 0, run.stdout + run.stderr
+    header, *lines = (line.split() for line in run.stdout.splitlines())
     kernels = [dict(zip(header, line, strict=True)) for line in lines]
     assert {int(k["sm"]) for k in kernels} == {75, 80, 89, 90, 100} and len(kernels) == 32
     for kernel in kernels:
@@ -75,8 +48,12 @@ def test_memory_of_the_parts(dim, d_state):
     assert parts <= 3 * (3 * dim + 2 * d_state)  # of u, delta, z, B and C
 
 
-def test_available():
+@pytest.mark.parametrize("capability, runs", [((6, 1), False), ((7, 0), True), ((7, 5), True), ((9, 0), True)])
+def test_runs_on_nvidia_gpus_from_capability_7_on(monkeypatch, capability, runs):
     assert not triton_kernel.available("cpu")
-    assert triton_kernel.available("cuda") == (
-        torch.cuda.is_available() and torch.version.cuda is not None and torch.cuda.get_device_capability() >= (7, 0)
-    )
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert triton_kernel.available("cuda") is runs
+    monkeypatch.setattr(torch.version, "cuda", None)  # a GPU of AMD
+    assert not triton_kernel.available("cuda")
