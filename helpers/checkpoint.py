@@ -38,8 +38,12 @@ def save(path: Path, state: dict) -> None:
     tensors = {}
     text = json.dumps(_without_tensors(state, "", tensors))
     content = serialize(tensors, metadata={"state": text, "sha256": _checksum(tensors, text)})
+    _write(Path(path), content)
+
+
+def _write(path, content):
     try:
-        files.write(Path(path), content)
+        files.write(path, content)
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be written: {error}. What was saved before is still there. Free some space"
@@ -112,8 +116,8 @@ def read_record(name: str, folder: Path) -> dict:
 def write_published(name: str, folder: Path, model, record: dict) -> None:
     """Write ``<name>.safetensors``, ``.json`` and ``.csv`` beside a training's own files, ready to be published."""
     save(folder / f"{name}.safetensors", model.state_dict())
-    files.write(folder / f"{name}.json", (json.dumps(record, indent=2) + "\n").encode())
-    files.write(folder / f"{name}.csv", (folder / LOG).read_bytes())
+    _write(folder / f"{name}.json", (json.dumps(record, indent=2) + "\n").encode())
+    _write(folder / f"{name}.csv", (folder / LOG).read_bytes())
 
 
 def read_log(path: Path) -> list[dict]:
@@ -193,10 +197,7 @@ class Checkpointer:
         writer = csv.DictWriter(text, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        try:
-            files.write(self.folder / LOG, text.getvalue().encode())
-        except OSError as error:
-            raise CheckpointError(f"{self.folder / LOG} cannot be written: {error}. Free some space there.") from error
+        _write(self.folder / LOG, text.getvalue().encode())
 
     def advice(self) -> str:
         """A sentence on the last good checkpoint, or nothing if there is none."""

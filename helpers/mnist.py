@@ -67,7 +67,7 @@ def sequences(dataset: datasets.MNIST) -> tuple[torch.Tensor, torch.Tensor]:
     """Flatten every digit into the sequence of its pixels, row by row from the top left.
 
     Returns:
-        ``pixels``, float32 ``(n, 784, 1)``, normalised with mean 0.1307 and standard deviation 0.3081 (a black pixel
+        ``pixels``, float32 ``(n, 784, 1)``, normalized with mean 0.1307 and standard deviation 0.3081 (a black pixel
         is -0.424, a white one 2.821), and ``labels``, int64 ``(n,)``.
     """
     pixels = dataset.data.reshape(len(dataset.data), -1, 1).to(torch.float32)

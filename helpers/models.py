@@ -56,7 +56,7 @@ class PixelClassifier(nn.Module):
         channels: numbers at each position.
         classes: possible answers.
         pooling: what the answer is made from: ``"mean"``, the average over all positions, of which each has been
-            normalised; ``"sum"``, the normalised sum, in which a position with larger numbers has more to say;
+            normalized; ``"sum"``, the normalized sum, in which a position with larger numbers has more to say;
             ``"last"``, the last position alone.
         dropout: share of what a layer adds that is dropped, by channels, in training.
         permutation: the seed of a fixed order in which the positions are read, or None for their own order. The order

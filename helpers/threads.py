@@ -21,15 +21,16 @@ def parallel_for(kernel, tasks: int, *arguments) -> None:
     cannot change the result. The kernel must release the GIL (``nogil=True``). An error in any thread is raised here.
 
     After each of its own parallel operations torch keeps its threads spinning for some milliseconds, in case another
-    one follows. They would take turns with ours: two threads would be no faster than one. So they are sent home first;
-    starting them again costs torch some 60 microseconds.
+    one follows, unless it was told to let them sleep (:mod:`helpers`). They would take turns with ours: two threads
+    would be no faster than one. So they are sent home first; starting them again costs torch some 60 microseconds.
     """
     keep_freed_memory()
     threads = min(torch.get_num_threads(), tasks)
     if threads <= 1:
         kernel(0, tasks, *arguments)
         return
-    pause_torch_threads()
+    if os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
+        pause_torch_threads()
     size = max(1, tasks // (8 * threads))  # several chunks for each thread: one that is held up does not hold up all
     firsts = iter(range(0, tasks, size))
 

@@ -5,18 +5,17 @@ figure. Nothing is returned: IPython would show the figure a second time.
 """
 
 from helpers.plots.block import ablations, initial_steps, mamba_block
-from helpers.plots.classifier import confusion, error_curves, training_curves
+from helpers.plots.classifier import confusion
 from helpers.plots.data import class_balance, digits, neighbors, signal
-from helpers.plots.forgetful import compared_curves
 from helpers.plots.own_data import signals
 from helpers.plots.scan import against_length, costs
 from helpers.plots.state_space import copying, discretizations, impulse_responses, token_sequences
+from helpers.plots.training import error_curves, training_curves
 
 __all__ = [
     "ablations",
     "against_length",
     "class_balance",
-    "compared_curves",
     "confusion",
     "copying",
     "costs",

@@ -20,10 +20,7 @@ def against_length(lengths, values, ylabel, title):
 
 @styled
 def costs(rows):
-    """Time per position and peak memory against length. ``rows``: ``name, batch, length, seconds, peak_bytes`` (or None).
-
-    A row is one contender of ``python -m helpers.benchmark`` at one length.
-    """
+    """Time per position and peak memory against length. ``rows``: the benchmark's ``report.Row`` at all lengths."""
     _, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6))
     lines = [*LINES, ("black", "x", "-")]  # on a GPU there are seven contenders
     for name, (color, marker, dashes) in zip(dict.fromkeys(row.name for row in rows), lines, strict=False):

@@ -1,7 +1,7 @@
 """The selective scan: one function, five ways to compute it.
 
 ``selective_scan`` takes the arguments of ``mamba_ssm.ops.selective_scan_interface.selective_scan_fn`` and returns what
-it returns. This file checks and normalises the arguments and chooses who does the work:
+it returns. This file checks and normalizes the arguments and chooses who does the work:
 
 ===============  ======================  ==========================================================
 ``mamba_ssm``    ``mamba_ssm_kernel``    upstream's CUDA kernel

@@ -1,7 +1,7 @@
 """The selective scan in parallel: 28 steps for every 196 positions.
 
 One position maps a state h to ``a h + b``. Two such maps in a row are again such a map, and it does not matter which
-neighbours are joined first: joining is associative. So the sequence can be cut into chunks that are scanned all at
+neighbors are joined first: joining is associative. So the sequence can be cut into chunks that are scanned all at
 once; then a scan over the chunks, which are few, finds the state that each of them starts from.
 
 Source: Blelloch, "Prefix sums and their applications", 1990, sections 1.2 (chunks) and 1.4 (first-order recurrences).

@@ -53,21 +53,12 @@ def install(scan=selective_scan) -> None:
 
 
 def fwd(scan, u, delta, A, B, C, D, z, delta_bias, delta_softplus):
-    """Upstream's ``fwd``, with the scan before its arguments.
+    """Upstream's ``fwd``, with the scan before its arguments: ``[out, x]``, and ``out_z`` as a third with z.
 
-    Args:
-        u, delta, z: ``(batch, dim, length)``, of one dtype: float32, float16 or bfloat16.
-        A: ``(dim, d_state)``, float32 or complex64.
-        B, C: ``(dim, d_state)`` in A's dtype, or ``(batch, groups, d_state, length)`` in u's, ``2 * length`` if A is
-            complex.
-        D, delta_bias: ``(dim,)``, float32. D, z and delta_bias may be None.
-
-    Returns:
-        ``[out, x]``, and ``out_z`` as a third with z. ``out``, ``(batch, dim, length)``, is the scan before the gate,
-        ``out_z`` is ``out * silu(z)``. ``x``, ``(batch, dim, chunks, 2 * d_state)`` in A's dtype, holds two numbers in
-        turn for every number of the state, at the end of every chunk of 2048 positions: the decay since the first
-        position, and the state, divided by B where that is fixed: the kernel multiplies with a fixed B on the way out.
-        So ``x[:, :, -1, 1::2]`` is the last state, or that without B.
+    Shapes and dtypes are those that :func:`_check` demands. ``out`` is the scan before the gate, ``out_z`` is
+    ``out * silu(z)``. ``x``, ``(batch, dim, chunks, 2 * d_state)`` in A's dtype, holds by turns the decay since the
+    first position and the state, at the end of every chunk of 2048 positions. Where B is fixed the state is without it:
+    the kernel multiplies with a fixed B on the way out.
     """
     _check(u, delta, A, B, C, D, z, delta_bias)
     length = u.shape[-1]
@@ -96,15 +87,9 @@ def fwd(scan, u, delta, A, B, C, D, z, delta_bias, delta_softplus):
 def bwd(scan, u, delta, A, B, C, D, z, delta_bias, dout, x, out, dz, delta_softplus, recompute_out_z):
     """Upstream's ``bwd``, with the scan before its arguments.
 
-    Args:
-        dout: the gradient of ``out_z``, or of ``out`` if z is None.
-        x, out: what ``fwd`` returned; ``out`` is read only with z, ``x`` not at all: the states are computed again.
-        dz: where to write the gradient of z, or None for a new tensor.
-        recompute_out_z: return ``out_z`` too, made from ``out`` and z.
-
-    Returns:
-        ``[du, ddelta, dA, dB, dC, dD, ddelta_bias]``, each in the shape and dtype of its argument, or None where that
-        is None; then ``dz`` if z is given; then ``out_z`` if ``recompute_out_z``.
+    Returns ``[du, ddelta, dA, dB, dC, dD, ddelta_bias]``, None for what is None; then, with z, ``dz``, written into
+    ``dz`` if that is given; then ``out_z`` if ``recompute_out_z``. ``out`` is read only with z, ``x`` not at all: the
+    states are computed again.
     """
     _check(u, delta, A, B, C, D, z, delta_bias, dout, x, out if z is not None else None, dz)
     dout = _exact(dout)
@@ -176,4 +161,4 @@ def _check(u, delta, A, B, C, D, z, delta_bias, dout=None, x=None, out=None, dz=
         if tuple(tensor.shape) != shape or tensor.dtype != dtype:
             raise ValueError(f"{name} must be {shape}, {dtype}; got {tuple(tensor.shape)}, {tensor.dtype}")
         if tensor.dim() != 2 and tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
-            raise ValueError(f"{name} must have neighbours in its last dimension, got strides {tensor.stride()}")
+            raise ValueError(f"{name} must have neighbors in its last dimension, got strides {tensor.stride()}")

@@ -9,8 +9,8 @@ delta_bias) it writes down, and these parts are summed afterwards in a fixed ord
 Why no associative scan over the positions: batch * dim channels occupy a T4 without it, and the loop has the fewest
 operations, never subtracts states to find a gradient, and reads channels-last tensors as they lie.
 
-What bounds it at (batch 16, dim 128, length 784, d_state 16), float32, channels last, in microseconds, from shapes, data
-sheets and compiled code (tests/support/compile_triton_kernel.py)::
+What bounds it at (batch 16, dim 128, length 784, d_state 16), float32, channels last, in microseconds, from shapes,
+data sheets and compiled code (tests/support/compile_triton_kernel.py)::
 
                                                    forward        backward
                                                    T4     A100    T4     A100

@@ -9,18 +9,19 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-import made
+import fake_wheels
 import nbformat
 import pytest
+from repository import NOTEBOOKS, ROOT
 
 from colab import links
 
-ROOT = Path(__file__).parent.parent
 PACKAGES = ROOT / "build" / "colab-packages"
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-pytestmark = pytest.mark.skipif(sys.platform != "linux" or not shutil.which("git"), reason="needs Linux and git")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux" or not shutil.which("git"), reason="needs Linux and git"),
+]
 
 COLAB = """
 import IPython
@@ -30,7 +31,7 @@ def load_ipython_extension(shell):  # as Colab's own: it is loaded when a page s
 """
 CELLS = """
 import sys
-sys.path.insert(0, {mamba_ssm_shim!r})
+sys.path.insert(0, {stand_in!r})
 import google.colab
 import json, os
 
@@ -60,7 +61,7 @@ def colab(tmp_path_factory):
     hidden = shutil.ignore_patterns(".*", "build", "__pycache__", "*.egg-info", "MNIST")
     repository = folder / "repository"
     shutil.copytree(ROOT, repository, ignore=hidden)
-    # Two minutes are a matter of tests/test_colab.py. Here a machine that is busy shall not change the kernel.
+    # Two minutes are a matter of tests/colab. Here a machine that is busy shall not change the kernel.
     setup = repository / "colab" / "setup.py"
     text = setup.read_text()
     assert "\nSECONDS = 120 " in text
@@ -69,14 +70,14 @@ def colab(tmp_path_factory):
     for command in (["init", "-q", "-b", setting["ref"]], ["add", "-A"], [*identity, "commit", "-q", "-m", "all"]):
         subprocess.run(["git", *command], cwd=repository, env=clean, check=True)
 
-    mamba_ssm_shim = folder / "stand-in" / "google" / "colab"
-    mamba_ssm_shim.mkdir(parents=True)
-    (mamba_ssm_shim / "__init__.py").write_text(COLAB)
-    (mamba_ssm_shim / "output.py").write_text("")  # which JAX imports there
+    stand_in = folder / "stand-in" / "google" / "colab"
+    stand_in.mkdir(parents=True)
+    (stand_in / "__init__.py").write_text(COLAB)
+    (stand_in / "output.py").write_text("")  # which JAX imports there
     profile = folder / "ipython" / "profile_default"
     profile.mkdir(parents=True)
     (profile / "ipython_config.py").write_text('get_config().InteractiveShellApp.extensions = ["google.colab"]\n')
-    python, site = made.environment(folder / "environment")
+    python, site = fake_wheels.environment(folder / "environment")
     if PACKAGES.is_dir():
         (site / "a_colab.pth").write_text(f"{PACKAGES}\n")  # before the packages of this environment
     environment = {
@@ -119,7 +120,7 @@ def test_the_first_cell_of_every_page(colab, tmp_path):
     work = [[cells(path.name)[1].source, str(tmp_path / path.stem)] for path in NOTEBOOKS]
     work.append(work[0])  # and one of them twice
     (tmp_path / "cells.json").write_text(json.dumps(work))
-    code = CELLS.format(mamba_ssm_shim=environment["PYTHONPATH"], cells=str(tmp_path / "cells.json"), name=name)
+    code = CELLS.format(stand_in=environment["PYTHONPATH"], cells=str(tmp_path / "cells.json"), name=name)
     run = subprocess.run([python, "-c", code], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.count(f"from {name}/helpers/__init__.py") == len(work), run.stdout

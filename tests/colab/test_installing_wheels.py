@@ -12,20 +12,21 @@ import sys
 import threading
 import time
 
-import made
+import fake_wheels
 import pytest
-from made import gpu
+from fake_wheels import gpu
 
 from colab import fetch, install, machine, setup, steps, verify, wheels
 
 PYTHON = f"{sys.version_info[0]}{sys.version_info[1]}"
-needs_gcc = pytest.mark.skipif(not made.POSSIBLE, reason="needs Linux, gcc and Python's headers")
+pytestmark = pytest.mark.slow  # processes, pip, and servers that are waited for
+needs_gcc = pytest.mark.skipif(not fake_wheels.POSSIBLE, reason="needs Linux, gcc and Python's headers")
 
 
 @pytest.fixture
 def server(tmp_path):
     (tmp_path / "served").mkdir()
-    with made.Server(tmp_path / "served") as server:
+    with fake_wheels.Server(tmp_path / "served") as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.stopping.set()
@@ -34,7 +35,7 @@ def server(tmp_path):
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
-    return made.environment(tmp_path_factory.mktemp("environment"))
+    return fake_wheels.environment(tmp_path_factory.mktemp("environment"))
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def offer(server, place):
             name = RELEASE.replace("post1+", f"post1+n{number}")
             file = name.format(cuda="12", torch="2.10", abi="TRUE", python=PYTHON, processor=platform.machine())
             if kind is not None:
-                made.wheel(server.folder, file, kind)
+                fake_wheels.wheel(server.folder, file, kind)
             listed = {"index": f"{server.address}index.html"} if index else {"address": server.address}
             entries.append(
                 {
@@ -115,7 +116,11 @@ def test_a_wheel_that_fits_is_installed_proven_and_found_again(offer, place, cap
     assert choice.backend == "mamba_ssm" and choice.source == "mamba_ssm 2.3.2.post1, wheel 0" and choice.without == ()
     assert list(choice.errors) == ["float32"] and 0 < choice.errors["float32"] < 1e-5, "a T4 is proven in float32 alone"
     new = {path.name for path in place.iterdir()} - set(before)
-    assert new == {"mamba_ssm", f"selective_scan_cuda{made.SUFFIX}", f"{'-'.join(name.split('-')[:2])}.dist-info"}
+    assert new == {
+        "mamba_ssm",
+        f"selective_scan_cuda{fake_wheels.SUFFIX}",
+        f"{'-'.join(name.split('-')[:2])}.dist-info",
+    }
     assert not list((setup.ROOT / "build" / "wheels").iterdir()), "the download is not kept"
     # The second time it is already there: nothing is asked for.
     offer(None)
@@ -189,10 +194,10 @@ def test_the_first_that_is_right_wins(offer, server, capsys):
 def test_an_index_gives_name_and_hash(offer, server, capsys):
     name = "mamba_ssm-{version}+cu.{cuda}.torch.{torch}-cp{python}-cp{python}-*linux*_{processor}.whl"
     file = f"mamba_ssm-2.3.2.post1+cu.12.8.torch.2.10-cp{PYTHON}-cp{PYTHON}-manylinux_2_28_{platform.machine()}.whl"
-    path = made.wheel(server.folder, file, "RIGHT")
+    path = fake_wheels.wheel(server.folder, file, "RIGHT")
     offer(None, index=True, name=name, cuda=["12.8"])
     page = "<html><a href='other-1.0-py3-none-any.whl#sha256=00'>other</a> <a href='{}#sha256={}'>this</a></html>"
-    (server.folder / "index.html").write_text(page.format(file.replace("+", "%2B"), made.sha256(path)))
+    (server.folder / "index.html").write_text(page.format(file.replace("+", "%2B"), fake_wheels.sha256(path)))
     (wheel,) = wheels.fitting(gpu())
     folder = setup.ROOT / "some"
     assert fetch.fetch(wheel, folder, steps.Deadline(60)).read_bytes() == path.read_bytes()
@@ -243,7 +248,7 @@ def test_without_pip_or_where_it_may_not_write_the_wheel_is_unpacked(offer, plac
 def test_what_is_installed_and_wrong(offer, place, monkeypatch, capsys, server, on_colab):
     """Is removed on Colab, and the wheel tried. Elsewhere it is its owner's: it stays, and is kept from being used."""
     (name,) = offer("RIGHT")
-    wrong = made.wheel(setup.ROOT, name.replace("2.3.2.post1", "2.0"), "WRONG")
+    wrong = fake_wheels.wheel(setup.ROOT, name.replace("2.3.2.post1", "2.0"), "WRONG")
     install.install(wrong, steps.Deadline(60))
     monkeypatch.setattr(machine, "on_colab", lambda: on_colab)
     choice = choose()
@@ -270,7 +275,7 @@ def test_what_is_missing_is_added_and_what_is_there_stays(place, tmp_path, monke
         metadata += f"Requires-Dist: {needs}\n" * bool(needs)
         files = {f"{package}.py": "", f"{info}/METADATA": metadata, f"{info}/RECORD": ""}
         files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        with made.zipfile.ZipFile(served / f"{package}-{version}-py3-none-any.whl", "w") as archive:
+        with fake_wheels.zipfile.ZipFile(served / f"{package}-{version}-py3-none-any.whl", "w") as archive:
             for place_in_it, content in files.items():
                 archive.writestr(place_in_it, content)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -289,8 +294,8 @@ def test_what_is_missing_is_added_and_what_is_there_stays(place, tmp_path, monke
 
 
 @needs_gcc
-def test_two_minutes_are_two_minutes(offer, monkeypatch, capsys):
-    """A silent server, at a scale of 1 to 6: all is over in time, and the time for our own kernel is kept."""
+def test_silent_servers_leave_the_time_that_our_own_kernel_needs(offer, monkeypatch, capsys):
+    """Two minutes, at a scale of 1 to 6: the wheels are given up while there is time for a proof."""
     offer("RIGHT", "RIGHT", ways=["silent", "silent"])
     monkeypatch.setattr(setup, "SECONDS", 20)
     monkeypatch.setattr(setup, "RESERVE", 7)
@@ -298,9 +303,8 @@ def test_two_minutes_are_two_minutes(offer, monkeypatch, capsys):
     monkeypatch.setattr(install, "missing", lambda requirements: [])
     monkeypatch.setattr(fetch, "PATIENCE", 10)
     monkeypatch.setattr(machine, "probe", lambda deadline: gpu())
-    asked, began = [], time.monotonic()
-    answer = verify.verify
-    monkeypatch.setattr(verify, "verify", lambda *a: asked.append(a[-1].left()) or answer(*a))
-    assert setup.main([], began=began - 3) == 0
-    assert time.monotonic() - began < 17 and asked[0] > 6
+    left, answer = [], verify.verify
+    monkeypatch.setattr(verify, "verify", lambda *given: left.append(given[-1].left()) or answer(*given))
+    assert setup.main([], began=time.monotonic() - 3) == 0
+    assert len(left) == 1 and left[0] > 5, "seconds, when the first proof was asked for: that of our own kernel"
     assert capsys.readouterr().out.count("Not used") in (1, 2)

@@ -229,7 +229,7 @@ def test_sequences():
     assert dataset.data.dtype == torch.uint8, "the data set itself stays as it is"
 
 
-def test_sequences_are_normalised_over_the_training_set():
+def test_sequences_are_normalized_over_the_training_set():
     pixels, _ = mnist.sequences(mnist.load(train=True))
     assert abs(pixels.mean().item()) < 1e-3 and abs(pixels.std().item() - 1) < 1e-3
 

@@ -31,7 +31,7 @@ def test_bfloat16_is_read_exactly_and_rounded_to_nearest():
     found = torch.empty(2**16)
     copy_of(simd.array(every), simd.array(found))
     assert torch.equal(found.nan_to_num(7), every.float().nan_to_num(7))
-    # Every bfloat16, its neighbours in float32, and the places half way to the next, where it goes to the even one.
+    # Every bfloat16, its neighbors in float32, and the places half way to the next, where it goes to the even one.
     near = torch.cat(
         [(found.view(torch.int32) + off).view(torch.float32) for off in (0, -1, 1, 0x7FFF, 0x8000, 0x8001)]
     )

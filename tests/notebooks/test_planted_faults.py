@@ -4,21 +4,17 @@ The copy is the first part of notebook 1, up to its training. It runs beside a c
 damaged too. Code cells are counted from 1, as their execution counts are (nbval itself counts from 0).
 """
 
-import os
 import shutil
-import subprocess
-import sys
 import xml.etree.ElementTree
-from pathlib import Path
 
 import nbformat
 import pytest
-from structure import problems
+from notebook_structure import problems
+from repository import ROOT, run_python
 
 from helpers import mnist
 
-ROOT = Path(__file__).parent.parent
-LIMIT = 25  # seconds a cell of the copy may take; the planted one sleeps for longer
+LIMIT = 40  # seconds a cell of the copy may take; the planted one sleeps for longer
 
 
 class Copy:
@@ -47,10 +43,10 @@ class Copy:
         """Run nbval over the copy: ``{number of a cell that failed: why}``."""
         nbformat.write(self.notebook, self.path)
         report = self.path.with_suffix(".xml")
-        command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", f"--junitxml={report}"]
-        command += ["-p", "no:cacheprovider", "--color=no", f"--nbval-cell-timeout={LIMIT}", str(self.path)]
-        environment = {**os.environ, "PYTHONPATH": str(self.path.parent), "MNIST_ROOT": str(mnist.ARCHIVES)}
-        run = subprocess.run(command, cwd=self.path.parent, env=environment, capture_output=True, text=True)
+        command = ["-m", "pytest", "--nbval", "--nbval-current-env", f"--junitxml={report}", "-p", "no:cacheprovider"]
+        command += ["--color=no", f"--nbval-cell-timeout={LIMIT}", self.path]
+        environment = {"PYTHONPATH": str(self.path.parent), "MNIST_ROOT": str(mnist.ARCHIVES)}
+        run = run_python(*command, cwd=self.path.parent, **environment)
         cases = list(xml.etree.ElementTree.parse(report).iter("testcase"))
         assert len(cases) == len([cell for cell in self.notebook.cells if cell.cell_type == "code"]), run.stdout
         red = {}
@@ -81,39 +77,56 @@ def assert_red(found, expected):
         assert reason in text
 
 
+@pytest.mark.slow
 def test_unplanted_copy_is_green(copy):
     assert copy.structure() == []
     assert copy.nbval() == {}
 
 
-def test_changed_number(copy):
-    number, cell = copy.cell("steps later")
+def change_number(cell):
     cell.outputs[0].text = cell.outputs[0].text.replace("0.82", "0.83")
-    assert copy.structure() == []
-    assert_red(copy.nbval(), {number: "0.83"})
 
 
-def test_exception(copy):
-    number, cell = copy.cell("digit[row, column]")
+def raise_error(cell):
     cell.source = cell.source.replace("28 * row + column", "28 * row + 28 * column + 784")
-    assert copy.structure() == []
-    assert_red(copy.nbval(), {number: "IndexError"})
 
 
-def test_stripped_count(copy):
-    number, cell = copy.cell("digit[row, column]")
+def hang(cell):
+    cell.source = f"import time\n\ntime.sleep({20 * LIMIT})"
+
+
+def strip_count(cell):
     cell.execution_count = None
-    assert_red(copy.structure(), [f"cell {number}: execution count None, expected {number}"])
-    assert_red(copy.nbval(), {number: "Unrun reference cell has outputs"})
 
 
-def test_stripped_count_and_output_is_seen_by_the_structure_alone(copy):
-    number, cell = copy.cell("digit[row, column]")
+def strip_count_and_output(cell):
     cell.execution_count, cell.outputs = None, []
-    assert_red(copy.structure(), [f"cell {number}: execution count None, expected {number}"])
-    assert copy.nbval() == {}
 
 
+def commit_error(cell):
+    cell.outputs.append(nbformat.v4.new_output("error", ename="ValueError", evalue="planted", traceback=[]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words, plant, in_structure, in_nbval",
+    [
+        ("steps later", change_number, None, "0.83"),
+        ("digit[row, column]", raise_error, None, "IndexError"),
+        ("randperm", hang, None, f"Timeout of {LIMIT} seconds exceeded"),
+        ("digit[row, column]", strip_count, "execution count None, expected", "Unrun reference cell has outputs"),
+        ("digit[row, column]", strip_count_and_output, "execution count None, expected", None),
+        ("digit[row, column]", commit_error, "an error output is committed: ValueError", "Missing output fields"),
+    ],
+)
+def test_a_fault_in_one_cell(copy, words, plant, in_structure, in_nbval):
+    number, cell = copy.cell(words)
+    plant(cell)
+    assert_red(copy.structure(), [f"cell {number}: {in_structure}"] if in_structure else [])
+    assert_red(copy.nbval(), {number: in_nbval} if in_nbval else {})
+
+
+@pytest.mark.slow
 def test_cell_out_of_order(copy):
     number, cell = copy.cell("class_balance")
     _, after = copy.cell("always answering")
@@ -130,14 +143,16 @@ def test_cell_out_of_order(copy):
     assert copy.nbval() == {}
 
 
+@pytest.mark.slow
 def test_missing_helper(copy):
-    (copy.helpers / "plots.py").unlink()
+    shutil.rmtree(copy.helpers / "plots")
     number, _ = copy.cell("from helpers import")
     assert copy.structure() == []
     red = copy.nbval()
     assert min(red) == number == 2 and "cannot import name 'plots' from 'helpers'" in red[number]
 
 
+@pytest.mark.slow
 def test_renamed_helper_function(copy):
     text = (copy.helpers / "mnist.py").read_text()
     (copy.helpers / "mnist.py").write_text(text.replace("def sequences(", "def flattened("))
@@ -147,13 +162,7 @@ def test_renamed_helper_function(copy):
     assert min(red) == number and "has no attribute 'sequences'" in red[number]
 
 
-def test_cell_that_hangs(copy):
-    number, cell = copy.cell("randperm")
-    cell.source = f"import time\n\ntime.sleep({20 * LIMIT})"
-    assert copy.structure() == []
-    assert_red(copy.nbval(), {number: f"Timeout of {LIMIT} seconds exceeded"})
-
-
+@pytest.mark.slow
 def test_no_compared_cell(copy):
     for cell in copy.notebook.cells:
         if cell.cell_type == "code" and cell.outputs:
@@ -164,17 +173,11 @@ def test_no_compared_cell(copy):
     assert copy.nbval() == {}
 
 
+@pytest.mark.slow
 def test_widget_state(copy):
     copy.notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
     assert_red(copy.structure(), ["widget state"])
     assert copy.nbval() == {}
-
-
-def test_committed_error(copy):
-    number, cell = copy.cell("digit[row, column]")
-    cell.outputs.append(nbformat.v4.new_output("error", ename="ValueError", evalue="planted", traceback=[]))
-    assert_red(copy.structure(), [f"cell {number}: an error output is committed: ValueError"])
-    assert_red(copy.nbval(), {number: "Missing output fields"})
 
 
 @pytest.mark.parametrize(

@@ -1,49 +1,12 @@
-"""The committed notebooks keep to the structure, and what they write out by hand equals the helpers."""
+"""What the notebooks write out by hand equals the helpers."""
 
-import ast
-from pathlib import Path
-
-import nbformat
 import pytest
 import torch
-from structure import problems
+from notebook_definitions import definitions
 
-from helpers.layers.mamba import Mamba
-from helpers.layers.s4d import S4D, causal_convolution
+from helpers.layers import S4D, Mamba
+from helpers.layers.s4d import causal_convolution
 from helpers.scan import associative, selective_scan
-
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
-
-
-def definitions(name):
-    """Execute the imports, functions, classes and constants (in capitals, written as such) of a notebook, no more."""
-    (path,) = (p for p in NOTEBOOKS if p.stem == name)
-    cells = nbformat.read(path, as_version=4).cells
-    body = [node for c in cells if c.cell_type == "code" for node in ast.parse(c.source).body]
-    defining = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
-    kept = [node for node in body if isinstance(node, defining) or is_constant(node)]
-    space = {"device": torch.device("cpu")}
-    exec(compile(ast.Module(kept, []), path.name, "exec"), space)
-    return space
-
-
-def is_constant(node):
-    if not isinstance(node, ast.Assign):
-        return False
-    names = [name for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
-    literal = all(isinstance(part, ast.Constant | ast.Tuple | ast.Load) for part in ast.walk(node.value))
-    return literal and all(name.id.isupper() for name in names)
-
-
-def test_there_are_notebooks():
-    expected = {"01_mnist_as_a_sequence", "03_state_space_models", "04_selective_scan", "05_the_mamba_block"}
-    expected |= {"06_training"}
-    assert {path.stem for path in NOTEBOOKS} >= expected
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_structure(path):
-    assert problems(path) == []
 
 
 @pytest.mark.parametrize("scan", ["loop", "unbound_loop", "parallel_scan"])
@@ -77,7 +40,7 @@ def test_doubling_written_out_equals_the_helper():
     torch.testing.assert_close(h, associative.states(a, b, torch.zeros(3, dtype=torch.float64)))
 
 
-def test_discretisation_and_kernel_written_out_equal_the_helper():
+def test_discretization_and_kernel_written_out_equal_the_helper():
     page = definitions("03_state_space_models")
     torch.manual_seed(0)
     layer = S4D(3, d_state=8).double()
@@ -90,7 +53,7 @@ def test_discretisation_and_kernel_written_out_equal_the_helper():
     torch.testing.assert_close(K, layer.kernel(100), rtol=1e-11, atol=1e-13)
 
 
-def test_mambas_discretisation_written_out_equals_the_scan():
+def test_mambas_discretization_written_out_equals_the_scan():
     page = definitions("03_state_space_models")
     torch.manual_seed(0)
     u, delta, B = torch.randn(20, dtype=torch.float64), torch.rand(20, dtype=torch.float64), torch.randn(20).double()

@@ -1,6 +1,6 @@
-"""Made machines, servers and wheels for ``test_colab*.py``.
+"""Machines, a server and wheels that a test makes to measure.
 
-A made wheel is a small mamba_ssm around a module that gcc compiles, and that does what a test asks of it: it crashes,
+Such a wheel is a small mamba_ssm around a module that gcc compiles, and that does what a test asks of it: it crashes,
 hangs, misses a symbol or gives wrong numbers in earnest. Where it shall be right, the scan itself is our reference.
 """
 
@@ -176,7 +176,7 @@ def wheel(folder: Path, name: str, kind: str) -> Path:
         "mamba_ssm/ops/selective_scan_interface.py": INTERFACE.encode(),
         f"selective_scan_cuda{SUFFIX}": module(kind),
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: mamba-ssm\nVersion: {version}\n".encode(),
-        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: made\nRoot-Is-Purelib: false\nTag: {tag}\n".encode(),
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: false\nTag: {tag}\n".encode(),
     }
     record = "".join(f"{name},,\n" for name in files) + f"{info}/RECORD,,\n"
     path = folder / name

@@ -15,6 +15,7 @@ torch.set_num_threads(1)
 torch.manual_seed(0)
 model = models.PixelClassifier(d_model=16, n_layer=2, d_state=4)
 loader, _, _ = mnist.dataloaders(15, share=(fabric.global_rank, fabric.world_size))  # an odd batch: unequal shares
-records = train.fit(model, loader, 50, lr=5e-3, muon=muon, weight_decay=0.05, every=1, fabric=fabric)
+config = train.TrainingConfig(steps=50, muon_learning_rate=muon, weight_decay=0.05, log_every=1)
+records = train.fit(model, loader, config, fabric=fabric)
 if fabric.global_rank == 0:
     print(json.dumps([record["loss"] for record in records]))

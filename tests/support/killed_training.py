@@ -1,6 +1,6 @@
 """Trainings that are killed: a process that has everything loaded, and forks one life after another.
 
-    python tests/killed_training.py FOLDER KILLS
+    python tests/support/killed_training.py FOLDER KILLS
 
 Runs ``helpers.train`` once to its end in FOLDER/whole. Then again in FOLDER/killed, killing it with SIGKILL at a random
 moment, KILLS times, every other time while a file is being written; and to its end. Prints how many kills of each sort.
@@ -14,12 +14,13 @@ import sys
 import time
 from pathlib import Path
 
-from helpers import files, runs
+from helpers import files
+from helpers.train import __main__ as command
 
 # Real digits, the real loader, the real block, and few of each.
 COMMAND = (
-    "smnist --devices 1 --precision 32-true --batch-size 8 --epochs 0.05 --muon 0.02 --every 100 --save-every 5"
-    " --set d_model=8 --set n_layer=1 --set d_state=4"
+    "smnist --devices 1 --precision 32-true --batch-size 8 --epochs 0.05 --muon-learning-rate 0.02 --log-every 100"
+    " --save-every 5 --set d_model=8 --set n_layer=1 --set d_state=4"
 ).split()
 
 
@@ -35,7 +36,7 @@ def life(folder, slow=False):
     with open(folder.with_suffix(".log"), "a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    os._exit(runs.main([*COMMAND, "--output", str(folder)]))
+    os._exit(command.main([*COMMAND, "--output", str(folder)]))
 
 
 def parts(folder):

@@ -10,12 +10,13 @@ The rule of comparison, which this file enforces:
 """
 
 import ast
-import sys
 from pathlib import Path
 
 import nbformat
+from repository import ROOT
 
-MEASURES = {"machine", "seconds", "perf_counter", "fit", "evaluate", "faster_in_bfloat16"}
+MEASURES = {"describe", "median_seconds", "time_once", "time_interleaved", "perf_counter", "fit", "evaluate"}
+MEASURES |= {"faster_in_bfloat16"}
 FORBIDDEN_TAGS = {"nbval-skip", "nbval-raises-exception", "raises-exception", "nbval-check-output"}
 LARGEST = 1.5e6  # bytes; larger pages are slow to open and GitHub may refuse to show them
 
@@ -62,7 +63,7 @@ def _cell_problems(cell, number, measured):
             yield "output on stderr is committed: a warning or a progress bar"
         if any("widget" in kind for kind in output.get("data", {})):
             yield "a widget is committed: use the text progress bar"
-        for place in ("/home/", "/root/", "/Users/", "/tmp/", "C:\\", str(Path(__file__).parent.parent)):
+        for place in ("/home/", "/root/", "/Users/", "/tmp/", "C:\\", str(ROOT)):
             if place in _text(output):
                 yield f"the output names a place on the author's machine ({place})"
     tags = set(cell.metadata.get("tags", []))
@@ -103,13 +104,11 @@ def _spread(tree, measured):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 if _names(node) & measured:
                     measured.add(node.name)
+            elif isinstance(node, ast.Call) and getattr(node.func, "attr", None) in ("append", "extend", "update"):
+                if any(_names(argument) & measured for argument in node.args):
+                    measured |= _names(node.func.value)
             elif isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.For | ast.comprehension):
                 source = node.iter if isinstance(node, ast.For | ast.comprehension) else node.value
                 if source is not None and _names(source) & measured:
                     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                     measured |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
-
-
-if __name__ == "__main__":
-    trouble = [f"{path}: {problem}" for path in sys.argv[1:] for problem in problems(Path(path))]
-    sys.exit("\n".join(trouble))

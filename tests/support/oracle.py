@@ -1,6 +1,6 @@
 """The selective scan and its gradient in NumPy, float64, one position at a time: obviously right, not fast.
 
-Nothing is shared with ``helpers``; the recurrence is equation 2a of arXiv 2312.00752 with upstream's discretisation.
+Nothing is shared with ``helpers``; the recurrence is equation 2a of arXiv 2312.00752 with upstream's discretization.
 """
 
 import numpy as np

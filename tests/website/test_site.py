@@ -209,7 +209,7 @@ def test_contrast_and_landmarks(visitor, scheme, name):
     page = visitor(color_scheme=scheme).open(name)
     page.evaluate("document.querySelectorAll('details').forEach((e) => (e.open = true))")
     read_a_digit(page, name)
-    page.add_script_tag(path=ROOT / "tests" / "axe" / "axe.min.js")
+    page.add_script_tag(path=ROOT / "tests" / "website" / "axe" / "axe.min.js")
     found = page.evaluate("axe.run()")
     told = [
         f"{problem['id']}: {node['html'][:150]} {node['failureSummary']}"

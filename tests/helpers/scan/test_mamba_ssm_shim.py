@@ -106,13 +106,13 @@ def test_half_precision_is_rounded_once(dtype):
         ("z", lambda x: x.to("meta"), "z must be on the CPU"),
         ("delta", lambda x: x.half(), "delta must be .*float32; got .*float16"),
         ("delta", lambda x: x[:1], r"delta must be \(2, 4, 9\), .* got \(1, 4, 9\)"),
-        ("delta", lambda x: x.mT.contiguous().mT, "delta must have neighbours in its last dimension"),
+        ("delta", lambda x: x.mT.contiguous().mT, "delta must have neighbors in its last dimension"),
         ("A", lambda x: x.half(), "A float32 or complex64"),
         ("B", lambda x: x.half(), "B must be .*float32; got .*float16"),
         ("C", lambda x: x[:, :1], r"C must be \(2, 2, 3, 9\)"),
-        ("C", lambda x: x.mT.contiguous().mT, "C must have neighbours"),
+        ("C", lambda x: x.mT.contiguous().mT, "C must have neighbors"),
         ("D", lambda x: x.half(), "D must be .*float32; got .*float16"),
-        ("delta_bias", lambda x: x.repeat_interleave(2)[::2], "delta_bias must have neighbours"),
+        ("delta_bias", lambda x: x.repeat_interleave(2)[::2], "delta_bias must have neighbors"),
     ],
 )
 def test_the_stand_in_takes_no_more_than_the_kernel(name, change, said):

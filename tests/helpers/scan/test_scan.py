@@ -22,18 +22,34 @@ every_backend = pytest.mark.parametrize("backend", BACKENDS)
 both_sizes = pytest.mark.parametrize("sizes", [WIDE, NARROW], ids=["wide", "narrow"])
 
 
+def case(length, delta=None, **options):
+    """The arguments of a scan; with ``delta`` all step sizes are that."""
+    given = arguments(length, **options)
+    return given if delta is None else given | {"delta": torch.full_like(given["delta"], delta)}
+
+
 def arrays(given):
     return {name: x.detach().to(torch.promote_types(x.dtype, torch.float64)).numpy() for name, x in given.items()}
 
 
-def by_the_oracle(given, delta_softplus=True):
-    results = oracle.selective_scan(**arrays(given), delta_softplus=delta_softplus)
-    return tuple(map(torch.from_numpy, results))
+@functools.cache  # every backend is held against it, and it is slow
+def true_results(*options, delta_softplus=True, **named):
+    """What the oracle makes of a case."""
+    found = oracle.selective_scan(**arrays(case(*options, **named)), delta_softplus=delta_softplus)
+    return tuple(map(torch.from_numpy, found))
 
 
-def gradients_by_the_oracle(given, weights, delta_softplus=True):
-    weights = (w.double().numpy() for w in weights)
-    found = oracle.selective_scan_backward(*weights, **arrays(given), delta_softplus=delta_softplus)
+def random_like(tensors):
+    return [torch.randn(x.shape, generator=torch.Generator().manual_seed(1)) for x in tensors]
+
+
+@functools.cache
+def true_gradients(*options, delta_softplus=True, through_state=True, **named):
+    """The gradients of the sum of the results, with the weights of ``random_like``, by the oracle."""
+    weights = random_like(true_results(*options, delta_softplus=delta_softplus, **named))
+    weights = [w.double().numpy() * (number == 0 or through_state) for number, w in enumerate(weights)]
+    given = arrays(case(*options, **named))
+    found = oracle.selective_scan_backward(*weights, **given, delta_softplus=delta_softplus)
     return {name: torch.from_numpy(x) for name, x in found.items()}
 
 
@@ -44,22 +60,9 @@ def gradients_by_the_oracle(given, weights, delta_softplus=True):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("backend, complex_A", REAL_AND_COMPLEX)
 def test_against_the_oracle(backend, complex_A, form, left_out):
-    given = arguments(form=form, complex_A=complex_A, without=left_out)
-    for found, true in zip(scan(given, backend), by_the_oracle(given), strict=True):
+    options = {"form": form, "complex_A": complex_A, "without": left_out}
+    for found, true in zip(scan(case(9, **options), backend), true_results(9, **options), strict=True):
         assert error(found, true) < 1e-12
-
-
-def float32_case(form, dim, d_state, channels_last=False):
-    return arguments(35, form, dtype=torch.float32, dim=dim, d_state=d_state, channels_last=channels_last)
-
-
-@functools.cache
-def float32_truth(form, dim, d_state):
-    """Results, weights of their numbers, and the gradients of the weighted sum."""
-    given = float32_case(form, dim, d_state)
-    results = by_the_oracle(given)
-    weights = [torch.randn(x.shape, generator=torch.Generator().manual_seed(1)) for x in results]
-    return results, weights, gradients_by_the_oracle(given, weights)
 
 
 @every_backend
@@ -67,23 +70,23 @@ def float32_truth(form, dim, d_state):
 @pytest.mark.parametrize("dim, d_state", [(40, 5), (4, 18), (32, 4), (1, 1)])
 @pytest.mark.parametrize("form", FORMS)
 def test_outputs_and_every_gradient_in_float32(backend, channels_last, dim, d_state, form):
-    sizes = form, dim + (form == "groups" and dim == 1), d_state
-    given, (results, weights, expected) = float32_case(*sizes, channels_last), float32_truth(*sizes)
-    for name, x, y in zip(("y", "last state"), scan(given, backend), results, strict=True):
+    dim += form == "groups" and dim == 1
+    options = {"form": form, "dtype": torch.float32, "dim": dim, "d_state": d_state}
+    given, expected = case(35, channels_last=channels_last, **options), true_results(35, **options)
+    for name, x, y in zip(("y", "last state"), scan(given, backend), expected, strict=True):
         assert x.dtype == torch.float32 and error(x, y) < BOUND, name
-    assert_equal(gradients(given, backend, weights), expected)
+    assert_equal(gradients(given, backend, random_like(expected)), true_gradients(35, **options))
 
 
 @every_backend
 @pytest.mark.parametrize("left_out", ["D", "z", "delta_bias", "initial_state", None])
 def test_gradients_without_an_option_and_without_softplus(backend, left_out):
-    given = arguments(20, dtype=torch.float32, without=(left_out,), **WIDE)
-    given |= {name: x.abs() for name, x in given.items() if name.startswith("delta")}
-    leaves = {name: x.requires_grad_() for name, x in given.items()}
+    options = {"dtype": torch.float32, "delta": 0.7, "without": (left_out,), **WIDE}
+    leaves = {name: x.requires_grad_() for name, x in case(20, **options).items()}
     y = selective_scan(**leaves, backend=backend)
-    found = dict(zip(leaves, torch.autograd.grad(y.sum(), list(leaves.values())), strict=True))
-    weights = torch.ones(y.shape), torch.zeros(BATCH, WIDE["dim"], WIDE["d_state"])
-    assert_equal(found, gradients_by_the_oracle(given, weights, delta_softplus=False))
+    found = torch.autograd.grad((y * random_like([y])[0]).sum(), list(leaves.values()))
+    expected = true_gradients(20, delta_softplus=False, through_state=False, **options)
+    assert_equal(dict(zip(leaves, found, strict=True)), expected)
 
 
 @every_backend
@@ -91,12 +94,11 @@ def test_gradients_without_an_option_and_without_softplus(backend, left_out):
 @both_sizes
 def test_lengths_around_the_blocks(backend, length, sizes):
     assert (reference.BLOCK, associative.BLOCK) == (56, 196), "the lengths above are chosen around these"
-    given = arguments(length, batch=1, **sizes)
-    expected = by_the_oracle(given)
+    options = {"batch": 1, **sizes}
+    given, expected = case(length, **options), true_results(length, **options)
     for x, y in zip(scan(given, backend), expected, strict=True):
         assert error(x, y) < 1e-12
-    weights = [torch.ones_like(x) for x in expected]
-    assert_equal(gradients(given, backend, weights), gradients(given, "reference", weights), 1e-11)
+    assert_equal(gradients(given, backend, random_like(expected)), true_gradients(length, **options), 1e-11)
 
 
 @pytest.mark.parametrize("backend, complex_A", REAL_AND_COMPLEX)
@@ -110,7 +112,8 @@ def test_gradcheck(backend, form, complex_A):
 @every_backend
 def test_B_and_C_in_different_forms(backend):
     given = arguments(20, **WIDE) | {"C": arguments(20, "groups", seed=1, **WIDE)["C"]}
-    assert error(scan(given, backend)[0], by_the_oracle(given)[0]) < 1e-12
+    expected, _ = oracle.selective_scan(**arrays(given), delta_softplus=True)
+    assert error(scan(given, backend)[0], torch.from_numpy(expected)) < 1e-12
 
 
 @every_backend
@@ -205,24 +208,23 @@ def test_channels_and_sequences_in_another_order(backend, length, dim, d_state, 
 @both_sizes
 @pytest.mark.parametrize("step, bound", [(0.0, 1e-6), (1e-8, 1e-6), (50.0, 1e-5), (1e4, 1e-6)])
 def test_extreme_steps_are_finite_and_right(backend, sizes, step, bound):
-    given = arguments(60, dtype=torch.float32, without=("delta_bias",), **sizes)
-    given["delta"] = torch.full_like(given["delta"], step)
-    expected = by_the_oracle(given, delta_softplus=False)
-    for x, y in zip(selective_scan(**given, return_last_state=True, backend=backend), expected, strict=True):
+    options = {"dtype": torch.float32, "delta": step, "without": ("delta_bias",), **sizes}
+    given, expected = case(60, **options), true_results(60, delta_softplus=False, **options)
+    u = given["u"].requires_grad_()
+    results = selective_scan(**given, return_last_state=True, backend=backend)
+    for x, y in zip(results, expected, strict=True):
         assert x.isfinite().all() and error(x, y) < bound
-    given["u"].requires_grad_()
-    (found,) = torch.autograd.grad(selective_scan(**given, backend=backend).sum(), given["u"])
-    weights = torch.ones_like(expected[0]), torch.zeros_like(expected[1])
-    assert error(found, gradients_by_the_oracle(given, weights, delta_softplus=False)["u"]) < bound
+    (found,) = torch.autograd.grad((results[0] * random_like(expected)[0]).sum(), u)
+    true = true_gradients(60, delta_softplus=False, through_state=False, **options)
+    assert error(found, true["u"]) < bound
 
 
 @every_backend
 @pytest.mark.parametrize("before_softplus", [-200.0, -18.0, 0.0, 200.0])
 def test_softplus_of_anything(backend, before_softplus):
-    given = arguments(20, dtype=torch.float32, **WIDE)
-    given["delta"] = torch.full_like(given["delta"], before_softplus)
-    y = scan(given, backend)[0]
-    assert y.isfinite().all() and error(y, by_the_oracle(given)[0]) < 1e-5
+    options = {"dtype": torch.float32, "delta": before_softplus, **WIDE}
+    y = scan(case(20, **options), backend)[0]
+    assert y.isfinite().all() and error(y, true_results(20, **options)[0]) < 1e-5
 
 
 @every_backend

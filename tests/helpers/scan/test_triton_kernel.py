@@ -36,6 +36,10 @@ def where(request):
     """Once in the interpreter and once on the GPU."""
 
 
+def slow(*cases):
+    return [pytest.param(case, marks=pytest.mark.slow) for case in cases]
+
+
 def arguments(batch=2, dim=3, length=9, d_state=3, groups=1, channels_last=False, without=(), seed=0):
     """All tensors by name, requiring gradients; those in ``without`` are None."""
     sizes = {"batch": batch, "dim": dim, "d_state": d_state, "groups": groups, "channels_last": channels_last}
@@ -87,6 +91,7 @@ def check(given, delta_softplus=True, through=("y", "last_state"), half_bound=No
 
 
 SUBSETS = [names for n in range(5) for names in itertools.combinations(OPTIONAL, n)]
+SUBSETS[1:-1] = slow(*SUBSETS[1:-1])
 
 
 @pytest.mark.parametrize("delta_softplus", [False, True])
@@ -101,16 +106,18 @@ def test_every_combination_of_options(without, delta_softplus, through):
 @pytest.mark.parametrize(
     "sizes",
     [
-        {"length": 1},
         {"length": 7},
-        {"length": 8, "d_state": 1},
-        {"length": 22, "dim": 2},
         {"batch": 1, "dim": 9, "d_state": 16},  # two programs, the second with one channel
-        {"batch": 1, "dim": 10, "groups": 2, "d_state": 5, "length": 3},
-        {"batch": 1, "dim": 18, "d_state": 2, "length": 3},  # 16 channels in a program, and two more
-        {"batch": 1, "dim": 19, "d_state": 33, "length": 4},  # several warps a program
-        {"batch": 1, "dim": 6, "groups": 6, "length": 2},
         {"batch": 0},
+        *slow(
+            {"length": 1},
+            {"length": 8, "d_state": 1},
+            {"length": 22, "dim": 2},
+            {"batch": 1, "dim": 10, "groups": 2, "d_state": 5, "length": 3},
+            {"batch": 1, "dim": 18, "d_state": 2, "length": 3},  # 16 channels in a program, and two more
+            {"batch": 1, "dim": 19, "d_state": 33, "length": 4},  # several warps a program
+            {"batch": 1, "dim": 6, "groups": 6, "length": 2},
+        ),
     ],
     ids=str,
 )
@@ -139,6 +146,7 @@ def test_gradient_through_the_last_state_only():
     check(arguments(), through=("last_state",))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @layouts
 def test_half_precision_is_only_storage(dtype, channels_last):
@@ -148,6 +156,7 @@ def test_half_precision_is_only_storage(dtype, channels_last):
     check(given, half_bound=torch.finfo(dtype).eps)
 
 
+@pytest.mark.slow
 def test_dtypes_may_differ():
     given = arguments()
     for name, dtype in {"u": torch.bfloat16, "z": torch.float16, "C": torch.float16}.items():
@@ -177,6 +186,7 @@ def test_any_strides():
     check(given)
 
 
+@pytest.mark.slow
 @layouts
 def test_layout_is_kept(channels_last):
     given = arguments(channels_last=channels_last)
@@ -205,6 +215,7 @@ def test_softplus_is_right_where_it_is_large_and_where_it_is_small():
         assert y.item() == 0
 
 
+@pytest.mark.slow
 def test_large_steps_forget_and_their_gradients_are_right():
     """Where every state is forgotten at once the gradient of A is tiny, and must not drown in the states' rounding."""
     given = arguments(without=("delta_bias", "D", "initial_state"))
@@ -213,6 +224,7 @@ def test_large_steps_forget_and_their_gradients_are_right():
     check(given, delta_softplus=False)
 
 
+@pytest.mark.slow
 def test_the_same_every_time():
     runs = []
     for _ in range(2):
@@ -222,6 +234,7 @@ def test_the_same_every_time():
     assert all(torch.equal(x, y) for x, y in zip(*runs, strict=True))
 
 
+@pytest.mark.slow
 def test_no_states_are_kept_without_a_gradient(monkeypatch):
     kept = []
     original = triton_kernel._results
@@ -233,6 +246,7 @@ def test_no_states_are_kept_without_a_gradient(monkeypatch):
     assert kept == [True, False] and torch.equal(y, again)
 
 
+@pytest.mark.slow
 def test_differentiating_twice_is_refused():
     given = arguments()
     y, _ = triton_kernel.scan(**given, delta_softplus=True)
@@ -241,6 +255,7 @@ def test_differentiating_twice_is_refused():
         torch.autograd.grad(du.sum(), given["delta"])
 
 
+@pytest.mark.slow
 @layouts
 @pytest.mark.parametrize("without", [(), OPTIONAL], ids=["all", "minimal"])
 def test_operators(channels_last, without):
@@ -253,6 +268,7 @@ def test_operators(channels_last, without):
     )
 
 
+@pytest.mark.slow
 @layouts
 def test_compile(channels_last):
     given = arguments(channels_last=channels_last)

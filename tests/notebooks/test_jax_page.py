@@ -2,17 +2,18 @@
 
 import importlib.util
 import os
-from pathlib import Path
 
 import nbformat
 import numpy as np
 import oracle
 import pytest
 from nbclient import NotebookClient
-from test_notebooks import definitions
+from notebook_definitions import definitions
+from repository import ROOT
 
 STEM = "A1_the_scan_in_jax"
-PAGE = Path(__file__).parent.parent / "notebooks" / f"{STEM}.ipynb"
+PAGE = ROOT / "notebooks" / f"{STEM}.ipynb"
+pytestmark = pytest.mark.slow  # JAX compiles, and the page is run
 BOUNDS = {"float32": 2e-5, "float64": 1e-12}  # the largest error over the largest number of an array
 
 
