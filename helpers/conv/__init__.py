@@ -70,10 +70,14 @@ def causal_conv1d(x, weight, bias=None, initial_states=None, activation=None, *,
     return (F.silu(y) if activation else y).to(x.dtype)
 
 
-@torch.compiler.assume_constant_result
-@functools.cache
+@torch.compiler.assume_constant_result  # on a plain function: Dynamo would look through a cached one
 def numba_works() -> bool:
     """Whether the Numba kernel compiles and runs here; if not, a warning says so, once."""
+    return _numba_works()
+
+
+@functools.cache
+def _numba_works():
     return kernel_works(_probe, "The fused CPU convolution", "PyTorch's takes its place, which is slower")
 
 

@@ -33,8 +33,12 @@ def styled(draw):
 
     @functools.wraps(draw)
     def function(*arguments, **options):
-        with plt.rc_context(STYLE):
+        before = {name: plt.rcParams[name] for name in STYLE}
+        plt.rcParams.update(STYLE)
+        try:
             return draw(*arguments, **options)
+        finally:  # these alone: the first figure loads the backend, and what a notebook's sets with it must stay
+            plt.rcParams.update(before)
 
     return function
 

@@ -128,12 +128,14 @@ def mirror(tmp_path, monkeypatch):
     server.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_archive_is_replaced_by_a_mirror(tmp_path, mirror, archives, damage):
     damage_file(archives / f"{IMAGES}.gz", damage, OTHER)
     assert_whole(tmp_path / "root")
 
 
+@pytest.mark.slow
 def test_mirror_that_sends_another_file(tmp_path, mirror, archives, monkeypatch):
     (mirror / f"{IMAGES}.gz").write_bytes(OTHER)
     sums = {p.name: hashlib.md5(p.read_bytes()).hexdigest() for p in mirror.iterdir()}
