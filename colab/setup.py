@@ -177,7 +177,7 @@ def main(arguments=None, began: float | None = None) -> int:
         except Failed as failure:
             print(
                 f"Warning: mamba-ssm's Python part could not be installed ({failure}). The tutorial runs without it."
-                " Try again: python colab/setup.py (or: make mamba-ssm)",
+                " Try again: python colab/setup.py (or: make install-mamba-ssm)",
                 file=sys.stderr,
             )
             return 1

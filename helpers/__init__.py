@@ -1,9 +1,10 @@
 """The code that more than one notebook needs, in the order in which data flows through it.
 
-``mnist`` makes sequences of pixels. ``scan`` runs the selective scan over them and ``conv`` the short convolution;
-``simd`` and ``threads`` are what their CPU kernels are made of. ``layers`` carry information from position to position,
-``models`` are the classifiers around them. ``train`` fits and evaluates, ``checkpoint`` saves and loads,
-``experiments`` reads what was trained and measured before. ``plots`` draws, ``benchmark`` measures.
+``mnist`` makes sequences of pixels. ``simd`` and ``threads`` are what the CPU kernels are made of, ``detect`` tries
+whether they work; ``scan`` runs the selective scan and ``conv`` the short convolution, ``testing`` says what they are
+held against. ``layers`` carry information from position to position. ``checkpoint`` saves and loads, ``models`` are the
+classifiers, ``experiments`` reads what was trained and measured before. ``train`` fits and evaluates, ``plots`` draws,
+``benchmark`` measures. ``files``, ``timing`` and ``machine`` serve them all. Imports only point backwards.
 """
 
 import os

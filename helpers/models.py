@@ -17,7 +17,7 @@ from helpers import checkpoint, layers
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
 
-# The sub-layers of each block; each is pre-normed and residual.
+# What one layer is made of; each part is pre-normed and residual.
 MIXERS = {
     "mamba": (layers.Mamba,),
     "mamba-rope": (layers.MambaRoPE,),

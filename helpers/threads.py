@@ -49,7 +49,7 @@ def parallel_for(kernel, tasks: int, *arguments) -> None:
 @functools.lru_cache(maxsize=1)
 def _pool(process):
     """One pool for each process: a forked child has none of its parent's threads."""
-    return ThreadPoolExecutor(max(64, os.cpu_count() or 1), thread_name_prefix="scan")
+    return ThreadPoolExecutor(max(64, os.cpu_count() or 1), thread_name_prefix="one_pixel")
 
 
 def pause_torch_threads() -> None:

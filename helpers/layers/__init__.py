@@ -1,8 +1,9 @@
 """What carries information from position to position: one file a layer, one interface.
 
-Every layer maps ``(batch, length, d_model)`` to the same shape, and position t of the result depends on positions 0 to
+Every mixer maps ``(batch, length, d_model)`` to the same shape, and position t of the result depends on positions 0 to
 t alone. ``forward(x, state=None, return_state=False)`` reads a sequence at once, ``step(x, state)`` one position of
-it, ``initial_state(batch)`` is what either starts from.
+it, ``initial_state(batch)`` is what either starts from. (``FeedForward``, the second half of a Transformer's layer,
+mixes nothing and has no state.)
 
 Some parameters are not for the optimizer to treat as it treats the others. A layer that has such parameters names them:
 ``ssm_parameters``, ``no_weight_decay``, ``no_muon``; see :func:`helpers.train.make_optimizers`.

@@ -1,4 +1,4 @@
-"""Every figure of the tutorial: one style, one module a page.
+"""Every figure of the tutorial: one style, and one module for each subject; each says which pages use it.
 
 Every function draws a new matplotlib figure, which a notebook shows below the cell; outside one, ``plt.gcf()`` is that
 figure. Nothing is returned: IPython would show the figure a second time.

@@ -1,4 +1,4 @@
-"""Page 1: digits as pictures and as signals."""
+"""Pages 1 and 6: digits as pictures and as signals."""
 
 import matplotlib.pyplot as plt
 import torch

@@ -7,7 +7,7 @@ from helpers.plots.style import LINES, styled
 
 @styled
 def signals(rows):
-    """Signals, a row a name, those of one name upon each other. ``rows``: ``{name: (n, length)}``, n at most 6."""
+    """One row per class, its signals overlaid. ``rows``: ``{name: (n, length)}``, n at most 6."""
     _, axes = plt.subplots(figsize=(8, 0.45 * len(rows) + 0.6))
     spread = max(abs(values).max().item() for values in rows.values())
     for row, values in enumerate(rows.values()):

@@ -37,7 +37,7 @@ def styled(draw):
         plt.rcParams.update(STYLE)
         try:
             return draw(*arguments, **options)
-        finally:  # these alone: the first figure loads the backend, and what a notebook's sets with it must stay
+        finally:  # these alone: the first figure loads a notebook's backend, whose own settings must stay
             plt.rcParams.update(before)
 
     return function

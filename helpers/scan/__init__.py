@@ -11,8 +11,8 @@ it returns. This file checks and normalizes the arguments and chooses who does t
 ``reference``    ``reference``           the recurrence as a reader would write it: any device, any dtype
 ===============  ======================  ==========================================================
 
-The environment variable ``SCAN_WITHOUT`` names backends that are not to be used, divided by commas: what is installed
-and failed its proof (``colab/setup.py``) is kept out so. It is read once. The last two cannot be left out.
+The environment variable ``SCAN_WITHOUT`` lists backends not to use, separated by commas. ``colab/setup.py`` sets it to
+exclude an installed kernel that failed its check. It is read once. The last two cannot be left out.
 
 Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", arXiv 2312.00752, algorithm 2.
 """

@@ -22,7 +22,7 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 def available(device: torch.device | str) -> bool:
     """Whether upstream's compiled kernel can run on ``device``. A stand-in of its name does not count.
 
-    A package that is installed and cannot be imported is warned of once, and no error.
+    If the package is installed but cannot be imported, it warns once and raises nothing.
     """
     return torch.device(device).type == "cuda" and compiled() and _imports()
 
@@ -125,7 +125,7 @@ def _in_groups(B, C, batch, dim, length):
     def groups(form):
         return {2: dim, 3: 1}.get(form.dim()) or form.shape[1]
 
-    def load_broadcast(form):
+    def to_common_groups(form):
         if form.dim() == 2:
             form = form.expand(batch, length, *form.shape).movedim(1, -1)
         elif form.dim() == 3:
@@ -135,7 +135,7 @@ def _in_groups(B, C, batch, dim, length):
     if C.dim() == 2 or groups(C) == (1 if B.dim() == 2 else groups(B)):
         return B, C
     common = math.lcm(groups(B), groups(C))
-    return load_broadcast(B), load_broadcast(C)
+    return to_common_groups(B), to_common_groups(C)
 
 
 def _aligned(x):

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from helpers import machine, mnist
 from helpers.checkpoint import Checkpointer
+from helpers.threads import keep_freed_memory
 from helpers.train.config import TrainingConfig
 from helpers.train.monitor import Monitor, Stopped
 from helpers.train.optimizers import make_optimizers, set_learning_rates
@@ -69,14 +70,15 @@ def fit(
     resumable = isinstance(getattr(loader, "sampler", None), mnist.Shuffled)
     if folder is not None and not resumable:
         raise ValueError("with a folder, loader must be one of helpers.mnist, whose order can be taken up midway")
+    keep_freed_memory()
     fabric = fabric or make_fabric()
     steps = config.total_steps(len(loader))
     log_every = config.log_every or max(1, steps // 50)
     optimizers = make_optimizers(model, config)
     net, *fabric_optimizers = fabric.setup(model, *optimizers)
     settings = config.identity() | (settings or {})
-    keeper = Checkpointer(folder, model, optimizers, settings, writes=fabric.global_rank == 0)
-    monitor = Monitor(steps, *keeper.resume(), fabric)
+    checkpointer = Checkpointer(folder, model, optimizers, settings, writes=fabric.global_rank == 0)
+    monitor = Monitor(steps, *checkpointer.resume(), fabric)
     if resumable:
         loader.sampler.step = monitor.step
     batches = _endless(loader)
@@ -96,7 +98,7 @@ def fit(
             fabric.backward(objective * (fabric.world_size / examples))  # gradients are averaged over processes
             limit = config.gradient_clip or math.inf
             norm = fabric.clip_gradients(net, fabric_optimizers[0], max_norm=limit, error_if_nonfinite=False)
-            monitor.check(norm, logits.shape[1], config.learning_rate, keeper.advice)
+            monitor.check(norm, logits.shape[1], config.learning_rate, checkpointer.advice)
             for optimizer in fabric_optimizers:
                 optimizer.step()
             monitor.advance(examples)
@@ -105,12 +107,12 @@ def fit(
             if monitor.step % log_every == 0 or done:
                 found = None if validation is None else evaluate(model, validation, fabric)
                 if monitor.record(config.learning_rate * rate, found):
-                    keeper.keep_best()
-                keeper.log(monitor.records)
+                    checkpointer.keep_best()
+                checkpointer.log(monitor.records)
             if monitor.step % config.save_every == 0 or done or stopping:
-                keeper.keep(**monitor.counters)
+                checkpointer.keep(**monitor.counters)
             if stopping and not done:
-                raise Stopped(f"stopped after step {monitor.step} of {steps}.{keeper.advice()}")
+                raise Stopped(f"stopped after step {monitor.step} of {steps}.{checkpointer.advice()}")
     return monitor.records
 
 
@@ -197,6 +199,6 @@ def evaluate(model, loader, fabric: Fabric | None = None) -> Evaluation:
 def wilson_interval(accuracy: float, n: int) -> tuple[float, float]:
     """The 95 % confidence interval of an accuracy measured on ``n`` examples (Wilson's score interval, 1927)."""
     z = 1.959964
-    centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
+    center = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n))
-    return centre - half, centre + half
+    return center - half, center + half

@@ -27,13 +27,13 @@ def make_parser() -> argparse.ArgumentParser:
     """The command's options. Those of a training are the fields of TrainingConfig."""
     parser = argparse.ArgumentParser(
         prog="python -m helpers.train",
-        description="Train one of the classifiers that the tutorial reports. Where it was stopped, or cut off, the same"
-        " command takes it up again and ends with the same result. Exit status: 0 done, 1 failed, 130 stopped.",
+        description="Train one of the classifiers that the tutorial reports. If it was interrupted, the same"
+        " command resumes it and ends with the same result. Exit status: 0 done, 1 failed, 130 stopped.",
     )
     parser.add_argument("name", choices=PRESETS, metavar="NAME", help=f"one of {', '.join(PRESETS)}")
     parser.add_argument("--output", type=Path, help="folder of this training (default: build/train/NAME-SEED)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and dropout (default: %(default)s)")
-    parser.add_argument("--test", action="store_true", help="in the end, measure the best weights on the test digits")
+    parser.add_argument("--test", action="store_true", help="at the end, measure the best weights on the test digits")
     parser.add_argument("--devices", type=int, metavar="N", help="processes (default: a GPU each, or a CPU core each)")
     parser.add_argument("--precision", choices=["auto", "32-true", "bf16-mixed"], default="auto",
                         help="of matrix products; auto: bfloat16 where that is measured to be faster")  # fmt: skip
@@ -93,7 +93,7 @@ def main(arguments=None) -> int:
         return 1
     except train.Stopped as stopped:
         if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 0:
-            print(f"\nIt {stopped} To go on:\n    {_command(arguments)}", file=sys.stderr)
+            print(f"\nIt {stopped} To resume:\n    {_command(arguments)}", file=sys.stderr)
         return 130
     finally:
         for number, handler in before.items():

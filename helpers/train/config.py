@@ -21,7 +21,9 @@ class TrainingConfig:
         0.0, "highest learning rate of Muon, for the matrices in the blocks; 0: no Muon"
     )
     ssm_learning_rate: float = _option(0.0, "highest learning rate of step size, A, B and C; 0: that of the others")
-    weight_decay: float = _option(0.0, "of weights, not of biases, gains, A and D")
+    weight_decay: float = _option(
+        0.0, "of weight matrices; not of biases, gains, and what a layer names in no_weight_decay"
+    )
     schedule: str = _option("one-cycle", "of the learning rates: one-cycle (up for a tenth, then a cosine) or constant")
     gradient_clip: float = _option(1.0, "largest norm of the gradient; 0: as it comes")
     deep_supervision: float = _option(0.0, "weight of the mean loss of the answers after rows 10 to 27 of a digit")

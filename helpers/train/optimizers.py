@@ -11,7 +11,7 @@ def make_optimizers(model, config) -> list[torch.optim.Optimizer]:
     * ``ssm_parameters`` decide what a state keeps, takes in and shows. A small change there is felt over hundreds of
       positions, so they can have a learning rate of their own, as in S5 (Smith, Warrington and Linderman, arXiv
       2208.04933).
-    * ``no_weight_decay``: as in upstream's Mamba. Biases and gains are not decayed either.
+    * ``no_weight_decay``: in Mamba as upstream's, in S4D A, D and the step sizes. Vectors are not decayed either.
     * ``no_muon``. Muon makes all singular values of a matrix's averaged gradient about equal: its step is as long in
       the directions that are rarely asked for as in the others (Jordan and others, 2024,
       https://kellerjordan.github.io/posts/muon). It is not for vectors, nor for the first and the last layer.

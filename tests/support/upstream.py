@@ -20,7 +20,7 @@ BOUND = 1e-5 if DEVICE == "cpu" else 1e-4
 on_the_stand_in = pytest.mark.skipif(DEVICE == "cuda", reason="the CUDA kernel is there, so there is no stand-in")
 
 if importlib.util.find_spec("mamba_ssm") is None:
-    pytest.skip("mamba-ssm is not installed: make mamba-ssm", allow_module_level=True)
+    pytest.skip("mamba-ssm is not installed: make install-mamba-ssm", allow_module_level=True)
 if DEVICE == "cpu" and importlib.util.find_spec(mamba_ssm_kernel.KERNEL):
     pytest.skip("mamba-ssm's kernel is installed, and there is no GPU for it", allow_module_level=True)
 

@@ -31,7 +31,7 @@ def gradients(y, block, names=None):
 @pytest.mark.parametrize("options", OPTIONS)
 def test_a_second_opinion(options):
     """The mixer of transformers, written by others. Without upstream's kernel it has a scan of its own."""
-    pytest.importorskip("transformers", reason="transformers comes with mamba-ssm: make mamba-ssm")
+    pytest.importorskip("transformers", reason="transformers comes with mamba-ssm: make install-mamba-ssm")
     from transformers import MambaConfig
     from transformers.models.mamba.modeling_mamba import MambaMixer
 
