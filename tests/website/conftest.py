@@ -26,21 +26,13 @@ sys.path.append(str(ROOT / "website"))  # its modules are no package
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory):
-    """The folder of the pages, made of the committed notebooks, and how many seconds of computing that took."""
+def site(tmp_path_factory):
+    """The folder of the pages, made of the committed notebooks."""
     output = tmp_path_factory.mktemp("pages") / "site"
-    before = os.times()
     run = run_python("website/build.py", "--strict", "--output", output)
-    after = os.times()
     assert run.returncode == 0, run.stdout + run.stderr
     assert str(output / "index.html") in run.stdout, "names the page to open"
-    used = after.children_user + after.children_system - before.children_user - before.children_system
-    return output, used
-
-
-@pytest.fixture(scope="session")
-def site(built):
-    return built[0]
+    return output
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

@@ -5,7 +5,6 @@
 
 import gzip
 import html
-import os
 import re
 from html.parser import HTMLParser
 from urllib.parse import unquote, urljoin, urlsplit
@@ -116,12 +115,10 @@ def test_every_paper_that_is_named_stands_in_the_references(site):
         assert (arxiv or doi) in listed
 
 
-def test_sizes_and_time(site, built):
+def test_sizes(site):
     size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
     assert size < 15e6
     assert (site / "_static" / "weights.js").stat().st_size < 2e6
-    if not os.environ.get("CI"):
-        assert built[1] < 60, "seconds of computing"
 
 
 # ------------------------------------------------------------------------------------------- every page
