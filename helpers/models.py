@@ -169,9 +169,10 @@ class ConvClassifier(nn.Module):
             nn.Flatten(),
             nn.Linear(32 * 7 * 7, 10),
         )
+        self.to(memory_format=torch.channels_last)  # PyTorch's pooling on a CPU is then several times as fast
 
     def forward(self, pixels):
-        return self.layers(pixels.reshape(-1, 1, 28, 28))
+        return self.layers(pixels.reshape(-1, 1, 28, 28).contiguous(memory_format=torch.channels_last))
 
 
 class FlattenedClassifier(nn.Module):
