@@ -1,12 +1,15 @@
 """Does a kernel work here? It is compiled and run once, forward and backward, before anything rests on it."""
 
 import warnings
-
-import torch
+from concurrent.futures import ThreadPoolExecutor
 
 
 def kernel_works(probe, what: str, instead: str) -> bool:
     """Call ``probe``, which compiles a kernel and runs it: ``False``, and a warning, if it raises anything.
+
+    It runs in a thread of its own. Whoever happens to call first may be inside ``torch.no_grad``, a checkpoint, a
+    transform of ``torch.func``, a fake or a tracing mode, or on another default device: all of these belong to a
+    thread, and none of them to the question. (The default dtype does not, so a probe names its dtype.)
 
     Args:
         probe: a function without arguments.
@@ -14,8 +17,8 @@ def kernel_works(probe, what: str, instead: str) -> bool:
         instead: what takes its place, for the warning.
     """
     try:
-        with torch.inference_mode(False), torch.enable_grad():
-            probe()
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(probe).result()
     except Exception as error:  # whatever a compiler can raise: what takes its place is slower, and as right
         reason = (str(error).splitlines() or [""])[0]
         warnings.warn(f"{what} cannot be used here: {instead}. {type(error).__name__}: {reason}", stacklevel=3)

@@ -312,15 +312,3 @@ def _choose(function):
 
 for _function in (exp2, softplus, sigmoid):
     _choose(_function)
-
-
-# --- derivatives -----------------------------------------------------------------------------------------------------
-
-
-def refuse_second_derivative(backward, instead: str):
-    """Let an operator that computes gradients say that it has none itself, and what to do about it."""
-
-    def refuse(ctx, *_):
-        raise RuntimeError(f"the fused CPU kernels have no second derivative ({backward._opoverload}); {instead}")
-
-    backward.register_autograd(refuse)

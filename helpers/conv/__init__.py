@@ -3,7 +3,7 @@
 A depthwise, causal convolution of a few taps: every channel is a weighted sum of its own last ``width`` inputs. On a
 CPU PyTorch's convolution, and the SiLU after it, each go through memory on their own, and so do their gradients. The
 backend ``numba`` (:mod:`helpers.conv.numba_kernel`) is one pass over memory; backwards it computes the sums once more
-rather than keep them. The backend ``reference`` is PyTorch's convolution, on any device.
+rather than keep them. The backend ``reference`` (:mod:`helpers.conv.reference`) is PyTorch's, on any device.
 
 Source: Gu and Dao, arXiv 2312.00752, figure 3. Arguments are those of ``causal_conv1d_fn`` in upstream's package
 ``causal_conv1d`` (Tri Dao).
@@ -12,8 +12,9 @@ Source: Gu and Dao, arXiv 2312.00752, figure 3. Arguments are those of ``causal_
 import functools
 
 import torch
-import torch.nn.functional as F
 
+from helpers.conv import reference
+from helpers.derivatives import only_plain
 from helpers.detect import kernel_works
 
 BACKENDS = ("numba", "reference")
@@ -40,6 +41,8 @@ def causal_conv1d(x, weight, bias=None, initial_states=None, activation=None, *,
     if x.dim() != 3 or not x.is_floating_point():
         raise ValueError(f"x must be (batch, dim, length), real and floating, got {tuple(x.shape)}, {x.dtype}")
     batch, dim, length = x.shape
+    if dim == 0 or length == 0:
+        raise ValueError(f"x must have at least one channel and one position, got {tuple(x.shape)}")
     if weight.dim() != 2 or weight.shape[0] != dim or weight.shape[1] < 1:
         raise ValueError(f"weight must be (dim, width) = ({dim}, at least 1), got {tuple(weight.shape)}")
     width = weight.shape[1]
@@ -53,21 +56,21 @@ def causal_conv1d(x, weight, bias=None, initial_states=None, activation=None, *,
         raise ValueError(f"activation must be None or 'silu', got {activation!r}")
     if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be None or one of {', '.join(BACKENDS)}, got {backend!r}")
-    fused = activation == "silu" and length > 0 and x.device.type == "cpu" and numba_works()
+    fused = activation == "silu" and length > 0 and x.device.type == "cpu" and not only_plain() and numba_works()
     if backend == "numba" and not fused:
-        raise ValueError(f"backend 'numba' needs a CPU, Numba and activation='silu', got {x.device}, {activation!r}")
+        raise ValueError(
+            "backend 'numba' needs a CPU, Numba, activation='silu' and at least one position, and runs neither under"
+            " torch.func, nor in forward-mode differentiation, nor in torch.export;"
+            f" got {x.device}, {activation!r}, {tuple(x.shape)}"
+        )
+    if not fused or backend == "reference":
+        return reference.causal_conv1d(x, weight, bias, initial_states, activation).to(x.dtype)
+    from helpers.conv import numba_kernel
 
     dtype = torch.promote_types(x.dtype, torch.float32)
     weight, bias, initial_states = (t if t is None else t.to(dtype) for t in (weight, bias, initial_states))
-    if fused and backend != "reference":
-        from helpers.conv import numba_kernel
-
-        x_ = x if x.dtype == torch.bfloat16 else x.to(dtype)  # the kernels read and write bfloat16 as it is
-        return numba_kernel.causal_conv1d(x_, weight, bias, initial_states).to(x.dtype)
-    x_ = x.to(dtype)
-    x_ = F.pad(x_, (width - 1, 0)) if initial_states is None else torch.cat([initial_states, x_], -1)
-    y = F.conv1d(x_, weight.unsqueeze(1), bias, groups=dim)
-    return (F.silu(y) if activation else y).to(x.dtype)
+    x_ = x if x.dtype == torch.bfloat16 else x.to(dtype)  # the kernels read and write bfloat16 as it is
+    return numba_kernel.causal_conv1d(x_, weight, bias, initial_states).to(x.dtype)
 
 
 @torch.compiler.assume_constant_result  # on a plain function: Dynamo would look through a cached one
@@ -84,5 +87,5 @@ def _numba_works():
 def _probe():
     from helpers.conv import numba_kernel
 
-    x = torch.ones(1, 16, 1, requires_grad=True)
+    x = torch.ones(1, 16, 1, dtype=torch.float32, requires_grad=True)
     numba_kernel.causal_conv1d(x, x[0].detach(), None, None).sum().backward()

@@ -9,15 +9,15 @@ Backwards, with ``s = bias + sum_k weight[k] x[t - taps + 1 + k]``, ``y = s sigm
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import njit
 
+from helpers.conv import reference
+from helpers.derivatives import differentiate_again, refuse_batched
+from helpers.jit import cached_kernel
 from helpers.simd import (
-    CONTRACT,
     LANES,
     array,
     load,
     prefetch,
-    refuse_second_derivative,
     sigmoid,
     splat,
     store,
@@ -31,7 +31,7 @@ BLOCK = 16  # positions whose inputs are gathered, with the taps - 1 before them
 # --- the kernels: x is (batch, length, dim), weight (taps, dim), window (batch, taps - 1, dim) ------------------------
 
 
-@njit(nogil=True, cache=True, fastmath=CONTRACT)
+@cached_kernel
 def _forward(first, last, x, weight, bias, window, y):
     _, length, dim = x.shape
     before = window.shape[1]
@@ -56,7 +56,7 @@ def _forward(first, last, x, weight, bias, window, y):
                 store(xs, j * LANES, load(xs, (count + j) * LANES))
 
 
-@njit(nogil=True, cache=True, fastmath=CONTRACT)
+@cached_kernel
 def _backward(first, last, x, weight, bias, window, dy, dx, dweight, dbias, dwindow):
     _, length, dim = x.shape
     before = window.shape[1]
@@ -188,20 +188,27 @@ def _(dy, x, weight, bias, window):
     return [x.new_empty(batch, length, dim).mT, weight.new_empty(dim, taps), weight.new_empty(dim), dwindow]
 
 
-refuse_second_derivative(_conv_backward, "convolve with torch.nn.functional.conv1d instead")
-
-
 def _keep_for_backward(ctx, inputs, output):
     ctx.given = [tensor is not None for tensor in inputs]
     ctx.save_for_backward(*inputs)
 
 
 def _differentiate(ctx, dy):
+    refuse_batched(dy)
     gradients = _conv_backward(dy, *ctx.saved_tensors)
     return tuple(g if given else None for g, given in zip(gradients, ctx.given, strict=True))
 
 
+def _gradients(dy, x, weight, bias, window):
+    views = [None if t is None else t.view_as(t).requires_grad_(True) for t in (x, weight, bias, window)]
+    given = [t for t in views if t is not None]
+    y = reference.causal_conv1d(*views, "silu")
+    found = iter(torch.autograd.grad(y, given, dy.to(y.dtype), create_graph=True))
+    return [None if t is None else next(found) for t in views]
+
+
 _conv.register_autograd(_differentiate, setup_context=_keep_for_backward)
+differentiate_again(_conv_backward, _gradients)
 
 
 def causal_conv1d(x, weight, bias, initial_states):

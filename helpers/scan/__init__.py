@@ -23,10 +23,10 @@ import math
 import os
 
 import torch
-import torch.nn.functional as F
 
+from helpers.derivatives import only_plain
 from helpers.detect import kernel_works
-from helpers.scan import associative, mamba_ssm_kernel, reference
+from helpers.scan import associative, mamba_ssm_kernel, plain, reference
 
 # In the order of choice. On a CPU "reference" can be the faster of the last two, where there are many channels.
 BACKENDS = ("mamba_ssm", "triton", "numba", "associative", "reference")
@@ -79,7 +79,7 @@ def _numba_works():
 def _probe_numba():
     from helpers.scan import numba_kernel
 
-    u = torch.ones(1, 16, 1, requires_grad=True)
+    u = torch.ones(1, 16, 1, dtype=torch.float32, requires_grad=True)
     y, _ = numba_kernel.scan(u, u, -u[0], u[:, :1, None], u[:, :1, None], None, None, None, None, False)
     y.sum().backward()
 
@@ -137,10 +137,10 @@ def selective_scan(
     if u.dim() != 3 or not u.is_floating_point():
         raise ValueError(f"u must be (batch, dim, length), real and floating, got {tuple(u.shape)}, {u.dtype}")
     batch, dim, length = u.shape
-    if length == 0:
-        raise ValueError(f"u must have at least one position, got {tuple(u.shape)}")
-    if A.dim() != 2 or A.shape[0] != dim:
-        raise ValueError(f"A must be (dim, d_state) = ({dim}, d_state), got {tuple(A.shape)}")
+    if dim == 0 or length == 0:
+        raise ValueError(f"u must have at least one channel and one position, got {tuple(u.shape)}")
+    if A.dim() != 2 or A.shape[0] != dim or A.shape[1] == 0:
+        raise ValueError(f"A must be (dim, d_state) = ({dim}, at least 1), got {tuple(A.shape)}")
     d_state = A.shape[1]
     _check("delta", delta, u, (batch, dim, length))
     _check("A", A, u, (dim, d_state), may_be_complex=True)
@@ -152,13 +152,15 @@ def selective_scan(
     _check("initial_state", initial_state, u, (batch, dim, d_state), may_be_complex=A.is_complex())
     groups_B, groups_C = (_groups(name, form, A, batch, length) for name, form in (("B", B), ("C", C)))
 
-    available = _backends(u.device.type)
+    # Without a look at what else there is: what an export has patched keeps Numba from its first compilation.
+    available = tuple(_PLAIN) if only_plain() else _backends(u.device.type)
     if backend is None:
         backend = next(name for name in available if not _refusal(name, u, A, initial_state, return_last_state))
     elif backend not in BACKENDS:
         raise ValueError(f"backend must be None or one of {', '.join(BACKENDS)}, got {backend!r}")
     elif backend not in available:
-        raise ValueError(f"backend must be one that runs on {u.device}: {', '.join(available)}; got {backend!r}")
+        where = "under torch.func, in forward-mode differentiation and in torch.export" if only_plain() else u.device
+        raise ValueError(f"backend must be one that runs on {where}: {', '.join(available)}; got {backend!r}")
     elif why := _refusal(backend, u, A, initial_state):
         raise ValueError(why)
     if backend == "mamba_ssm":
@@ -183,37 +185,9 @@ def selective_scan(
         A, B, C, D, delta_bias, initial_state = (_to(dtype, x) for x in (A, B, C, D, delta_bias, initial_state))
         y, last_state = numba_kernel.scan(u_, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus)
     else:
-        y, last_state = _plain(
-            _PLAIN[backend], dtype, u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus
-        )
+        y, last_state = plain.scan(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, _PLAIN[backend])
     y = y.to(u.dtype)
     return (y, last_state) if return_last_state else y
-
-
-def _plain(scan, dtype, u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus):
-    """Around the recurrence, what the fused kernels do inside: bias, softplus, skip connection and gate."""
-    state_dtype = torch.promote_types(dtype, A.dtype if A.is_complex() else dtype)
-    x, delta = u.to(dtype), delta.to(dtype)
-    if delta_bias is not None:
-        delta = delta + delta_bias.to(dtype).unsqueeze(-1)
-    if delta_softplus:
-        delta = F.softplus(delta)
-    if initial_state is None:
-        initial_state = x.new_zeros(*x.shape[:2], A.shape[1])
-
-    def broadcasts(form):  # to (batch, dim, d_state, length)
-        form = form.to(state_dtype if form.is_complex() else dtype).expand(-1, -1, -1, x.shape[2])
-        return form.repeat_interleave(x.shape[1] // form.shape[1], dim=1) if form.shape[1] > 1 else form
-
-    B, C = broadcasts(B), broadcasts(C)
-    y, last_state = scan(x, delta, A.to(state_dtype), B, C, initial_state.to(state_dtype))
-    if y.is_complex():
-        y = 2 * y.real
-    if D is not None:
-        y = y + D.to(dtype).unsqueeze(-1) * x
-    if z is not None:
-        y = y * F.silu(z.to(dtype))
-    return y, last_state
 
 
 def _refusal(name, u, A, initial_state, wants_last_state=False):
@@ -263,10 +237,12 @@ def _groups(name, form, A, batch, length):
 
 def _in_groups(form, groups, A, batch, length):
     """Bring B or C to ``(batch, groups, d_state, length)``, or ``(batch, groups, d_state, 1)`` if it is fixed."""
-    if form.dim() == 2:
-        return form.expand(batch, *form.shape).unsqueeze(-1)
     if form.dim() == 3:
         form = form.unsqueeze(1)
+    if form.dim() == 2 or form.shape[1] < groups:  # its gradient is a sum, not to be formed in half precision
+        form = form.to(torch.promote_types(form.dtype, torch.float32))
+    if form.dim() == 2:
+        return form.expand(batch, *form.shape).unsqueeze(-1)
     if A.is_complex() and form.shape[-1] == 2 * length:
         form = torch.view_as_complex(form.unflatten(-1, (length, 2)).contiguous())
     return form.repeat_interleave(groups // form.shape[1], dim=1) if groups > form.shape[1] else form

@@ -13,6 +13,7 @@ import math
 import numpy as np
 from numba import njit
 
+from helpers.jit import cached_kernel
 from helpers.simd import CONTRACT, LANES, exp2, load, load_broadcast, sigmoid, softplus, splat, store, sum_lanes
 
 BLOCK = LANES  # positions between two copies of the states: what is done once a position is done for a block at once
@@ -36,7 +37,7 @@ def _rows(form, b, group):
     return (b * positions * groups + group) * d_state, groups * d_state if positions > 1 else 0
 
 
-@njit(nogil=True, cache=True, fastmath=CONTRACT)
+@cached_kernel
 def forward(first, last, strips, u, delta, A, B, C, D, z, bias, initial, squash, gated, y, copies, final):
     _, length, dim = u.shape
     groups, d_state = B.shape[2:]
@@ -80,7 +81,7 @@ def forward(first, last, strips, u, delta, A, B, C, D, z, bias, initial, squash,
             store(final, task * d_state + n, load(h, n))
 
 
-@njit(nogil=True, cache=True, fastmath=CONTRACT)
+@cached_kernel
 def backward(
     first, last, strips, u, delta, A, B, C, D, z, bias, squash, gated, copies, dy, dfinal,
     du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial,

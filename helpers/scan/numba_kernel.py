@@ -22,7 +22,9 @@ import torch
 import torch.nn.functional as F
 from numba import njit
 
-from helpers.scan import numba_few_channels
+from helpers.derivatives import differentiate_again, refuse_batched
+from helpers.jit import cached_kernel
+from helpers.scan import numba_few_channels, plain
 from helpers.simd import (
     CONTRACT,
     LANES,
@@ -31,7 +33,6 @@ from helpers.simd import (
     load,
     load_broadcast,
     prefetch,
-    refuse_second_derivative,
     sigmoid,
     softplus,
     splat,
@@ -87,7 +88,7 @@ def _enter(at, row, ahead, count, u, delta, D, bias, c, squash, steps, drives, o
         at += row
 
 
-@njit(nogil=True, cache=True, fastmath=CONTRACT)
+@cached_kernel
 def _forward(first, last, strips, u, delta, A, B, C, D, z, bias, initial, squash, gated, y, copies, final):
     _, length, dim = u.shape
     groups, d_state = B.shape[2:]
@@ -134,7 +135,7 @@ def _forward(first, last, strips, u, delta, A, B, C, D, z, bias, initial, squash
                 store(final, (b * d_state + n) * dim + c, load(h, (c - left) * d_state + n * LANES))
 
 
-@njit(nogil=True, cache=True, fastmath=CONTRACT)
+@cached_kernel
 def _backward(
     first, last, strips, u, delta, A, B, C, D, z, bias, squash, gated, copies, dy, dfinal,
     du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial,
@@ -392,6 +393,7 @@ def _scan_backward(
     D: _OPTIONAL,
     z: _OPTIONAL,
     delta_bias: _OPTIONAL,
+    initial_state: _OPTIONAL,
     delta_softplus: bool,
     copies: torch.Tensor,
 ) -> list[torch.Tensor]:
@@ -424,7 +426,7 @@ def _scan_backward(
 
 
 @_scan_backward.register_fake
-def _(dy, dlast, u, delta, A, B, C, D, z, delta_bias, delta_softplus, copies):
+def _(dy, dlast, u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, copies):
     def sequence(batch):
         return u.new_empty(batch, u.shape[2], u.shape[1]).mT
 
@@ -449,22 +451,26 @@ def _(dy, dlast, u, delta, A, B, C, D, z, delta_bias, delta_softplus, copies):
     ]
 
 
-refuse_second_derivative(_scan_backward, "scan with backend='reference' instead")
-
-
 def _keep_for_backward(ctx, inputs, output):
-    *tensors, initial_state, delta_softplus, _ = inputs
-    ctx.delta_softplus, ctx.given = delta_softplus, [x is not None for x in (*tensors, initial_state)]
+    *tensors, delta_softplus, _ = inputs
+    ctx.delta_softplus, ctx.given = delta_softplus, [x is not None for x in tensors]
     ctx.save_for_backward(*tensors, output[2])
 
 
 def _differentiate(ctx, dy, dlast, _):
+    refuse_batched(dy)
     *tensors, copies = ctx.saved_tensors
     gradients = _scan_backward(dy, dlast, *tensors, ctx.delta_softplus, copies)
     return *(g if given else None for g, given in zip(gradients, ctx.given, strict=True)), None, None
 
 
+def _gradients(dy, dlast, *rest):
+    *tensors, delta_softplus, _ = rest
+    return plain.gradients(dy, dlast, tensors, delta_softplus)
+
+
 _scan.register_autograd(_differentiate, setup_context=_keep_for_backward)
+differentiate_again(_scan_backward, _gradients)
 
 
 def scan(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus):

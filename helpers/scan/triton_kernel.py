@@ -29,6 +29,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from helpers.derivatives import differentiate_again, refuse_batched
+from helpers.scan import plain
+
 CHUNK = 7  # positions from one kept state to the next: the most that the backward has registers for; divides 784
 LOG2_E = tl.constexpr(1.4426950408889634)  # exp(x) = exp2(LOG2_E * x), and exp2 is one instruction
 LN_2 = tl.constexpr(0.6931471805599453)
@@ -55,9 +58,6 @@ def scan(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus):
     Returns:
         ``y``, ``(batch, dim, length)``, with the dtype and memory layout of ``u``, and the last state,
         ``(batch, dim, d_state)``, float32. All arithmetic is float32.
-
-    Raises:
-        RuntimeError: when differentiated twice.
     """
     A, D, delta_bias, initial_state = (x if x is None else x.contiguous() for x in (A, D, delta_bias, initial_state))
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)
@@ -282,12 +282,12 @@ def _(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, keep_s
     return _results(u, A, keep_states)
 
 
-def _gradients(u, delta, A, B, C, D, z, delta_bias, has_initial_state, fill):
+def _room_for_gradients(u, delta, A, B, C, D, z, delta_bias, initial_state, fill):
     """Make room for the gradients of the arguments that are there, ``fill`` it, and add up the parts."""
     batch, dim, length = u.shape
     (groups, d_state), blocks = B.shape[1:3], _sizes(A, B)[-1]
     du, ddelta, dz = (None if x is None else torch.empty_like(x) for x in (u, delta, z))
-    dA, dinitial_state = (A.new_empty(batch, dim, d_state) if there else None for there in (True, has_initial_state))
+    dA, dinitial_state = (None if x is None else A.new_empty(batch, dim, d_state) for x in (A, initial_state))
     dB, dC = (A.new_empty(batch, groups, blocks, length, d_state) for _ in "BC")
     dD, ddelta_bias = (None if x is None else A.new_empty(batch, dim) for x in (D, delta_bias))
     fill(du, ddelta, dA, dB, dC, dD, dz, ddelta_bias, dinitial_state)
@@ -299,7 +299,7 @@ def _gradients(u, delta, A, B, C, D, z, delta_bias, has_initial_state, fill):
 @torch.library.custom_op("one_pixel::scan_triton_backward", mutates_args=())
 def _backward(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-    delta_bias: Tensor | None, has_initial_state: bool, delta_softplus: bool,
+    delta_bias: Tensor | None, initial_state: Tensor | None, delta_softplus: bool,
     states: Tensor, dy: Tensor, dlast_state: Tensor | None,
 ) -> list[Tensor]:  # fmt: skip
     def fill(du, ddelta, dA, dB, dC, dD, dz, ddelta_bias, dinitial_state):
@@ -308,12 +308,12 @@ def _backward(
         strided = (u, delta, _group_last(B), _group_last(C), z, dy, du, ddelta, dz)
         _launch(_backward_kernel, u, A, B, delta_softplus, (*arguments, *gradients), strided)
 
-    return _gradients(u, delta, A, B, C, D, z, delta_bias, has_initial_state, fill)
+    return _room_for_gradients(u, delta, A, B, C, D, z, delta_bias, initial_state, fill)
 
 
 @_backward.register_fake
-def _(u, delta, A, B, C, D, z, delta_bias, has_initial_state, delta_softplus, states, dy, dlast_state):
-    return _gradients(u, delta, A, B, C, D, z, delta_bias, has_initial_state, lambda *gradients: None)
+def _(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, states, dy, dlast_state):
+    return _room_for_gradients(u, delta, A, B, C, D, z, delta_bias, initial_state, lambda *gradients: None)
 
 
 def _group_last(x):
@@ -321,9 +321,8 @@ def _group_last(x):
 
 
 def _remember(ctx, inputs, output):
-    *tensors, initial_state, delta_softplus, _ = inputs
+    *tensors, ctx.delta_softplus, _ = inputs
     ctx.save_for_backward(*tensors, output[2])
-    ctx.options = initial_state is not None, delta_softplus
     ctx.set_materialize_grads(False)
 
 
@@ -331,15 +330,17 @@ def _differentiate(ctx, dy, dlast_state, _):
     *tensors, states = ctx.saved_tensors
     if dy is None:
         dy = tensors[0].new_zeros(()).expand_as(tensors[0])
+    refuse_batched(dy)
     dlast_state = None if dlast_state is None else dlast_state.contiguous()
-    gradients = iter(_backward(*tensors, *ctx.options, states, dy, dlast_state))
-    there = (*(x is not None for x in tensors), ctx.options[0])
-    return *(next(gradients) if x else None for x in there), None, None
+    gradients = iter(_backward(*tensors, ctx.delta_softplus, states, dy, dlast_state))
+    return *(None if x is None else next(gradients) for x in tensors), None, None
 
 
-def _refuse(ctx, *gradients):
-    raise RuntimeError('the scan fused on the GPU can be differentiated only once; backend="associative" can twice')
+def _gradients(*arguments):
+    *tensors, delta_softplus, _, dy, dlast_state = arguments
+    found = plain.gradients(dy, dlast_state, tensors, delta_softplus)
+    return [g for g, x in zip(found, tensors, strict=True) if x is not None]
 
 
 _forward.register_autograd(_differentiate, setup_context=_remember)
-_backward.register_autograd(_refuse)
+differentiate_again(_backward, _gradients)

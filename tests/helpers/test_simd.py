@@ -95,6 +95,17 @@ def test_arithmetic_on_lanes():
     np.testing.assert_allclose(out, expected, rtol=1e-6)
 
 
+def test_maximum_keeps_what_is_not_a_number_in_its_first_argument():
+    @njit
+    def compute(x, y, out):
+        store(out, 0, maximum(load(x, 0), load(y, 0)))
+
+    x, y = np.full(LANES, np.nan), np.arange(LANES, dtype=float)
+    out = np.empty(LANES)
+    compute(x, y, out)
+    assert np.isnan(out).all()
+
+
 def test_sums_over_lanes():
     @njit
     def sums(x, out):

@@ -24,3 +24,23 @@ def test_exact_scan_is_the_scan_in_float64_and_its_gradient():
     y = selective_scan(**exact, delta_softplus=True, backend="associative")
     right = [y, *torch.autograd.grad(y, list(exact.values()), dy.double())]
     assert testing.worst_error(testing.exact_scan(inputs, dy), right) < 1e-12
+
+
+def test_scan_inputs_are_those_of_a_new_block_and_always_the_same():
+    inputs, dy = testing.scan_inputs(2, 20, "cpu", dim=4, d_state=3)
+    shapes = {"u": (2, 4, 20), "delta": (2, 4, 20), "A": (4, 3), "B": (2, 3, 20), "C": (2, 3, 20), "D": (4,),
+              "z": (2, 4, 20), "delta_bias": (4,)}  # fmt: skip
+    assert {name: tuple(x.shape) for name, x in inputs.items()} == shapes and dy.shape == (2, 4, 20)
+    assert all(x.dtype == torch.float32 and x.requires_grad for x in inputs.values())
+    assert (inputs["A"] == -torch.tensor([1.0, 2, 3])).all() and (inputs["D"] == 1).all()
+    assert (inputs["delta_bias"] == -4).all()
+    again, _ = testing.scan_inputs(2, 20, "cpu", dim=4, d_state=3)
+    assert all(torch.equal(x, again[name]) for name, x in inputs.items())
+    inputs, _ = testing.scan_inputs(1, 2, "cpu")
+    assert inputs["A"].shape == (128, 16)
+
+
+def test_with_gradients_are_the_output_and_then_those_of_the_inputs_in_their_order():
+    inputs = {name: torch.tensor([value], requires_grad=True) for name, value in (("a", 2.0), ("b", 3.0))}
+    y, da, db = testing.with_gradients(lambda: inputs["a"] * inputs["b"] ** 2, inputs, torch.tensor([10.0]))
+    assert (y.item(), da.item(), db.item()) == (18, 90, 120) and not y.requires_grad

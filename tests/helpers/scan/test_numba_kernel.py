@@ -98,13 +98,6 @@ def test_compiles_as_one_graph(sizes):
         assert error(x, y) < 1e-6
 
 
-def test_differentiating_twice_is_refused():
-    given = {name: x.requires_grad_() for name, x in arguments(**WIDE).items()}
-    (grad,) = torch.autograd.grad(selective_scan(**given, backend="numba").sum(), given["u"], create_graph=True)
-    with pytest.raises(RuntimeError, match=r"no second derivative .*scan_numba_backward.*reference"):
-        grad.sum().backward()
-
-
 def test_complex_A_is_refused_by_name_and_left_to_others():
     given = arguments(complex_A=True)
     with pytest.raises(ValueError, match=r"A must be real for backend 'numba', got torch\.complex128"):

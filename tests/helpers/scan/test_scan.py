@@ -101,10 +101,10 @@ def test_lengths_around_the_blocks(backend, length, sizes):
     assert_equal(gradients(given, backend, random_like(expected)), true_gradients(length, **options), 1e-11)
 
 
-@pytest.mark.parametrize("backend, complex_A", REAL_AND_COMPLEX)
+@pytest.mark.parametrize("backend, complex_A", [pair for pair in REAL_AND_COMPLEX if pair[0]])
 @pytest.mark.parametrize("form", FORMS)
 def test_gradcheck(backend, form, complex_A):
-    given = arguments(4, form, complex_A, d_state=2)
+    given = arguments(4, form, complex_A, dim=2, d_state=2)
     leaves = tuple(x.requires_grad_() for x in given.values())
     assert torch.autograd.gradcheck(lambda *x: scan(dict(zip(given, x, strict=True)), backend), leaves)
 
@@ -124,6 +124,17 @@ def test_half_precision_is_computed_in_float32(backend, dtype):
     exact, last_exact = scan({name: x.double() for name, x in given.items()}, "reference")
     assert y.dtype == dtype and error(y, exact) < torch.finfo(dtype).eps
     assert last.dtype == torch.float32 and error(last, last_exact) < BOUND
+
+
+@every_backend
+def test_sums_of_gradients_are_not_formed_in_half_precision(backend):
+    """100,000 and -99,000 are too large for float16. Their sums, over sequences for B and channels for C, are not."""
+    ones = torch.ones(2, 4, 1)
+    B, C = torch.ones(4, 1).half().requires_grad_(), torch.ones(2, 1, 1).half().requires_grad_()
+    y = selective_scan(ones, ones, -ones[0], B, C, backend=backend)
+    slopes = torch.tensor([[1e5, -9.9e4] * 2, [-9.9e4, 1e5] * 2])[..., None]
+    dB, dC = torch.autograd.grad(y, (B, C), slopes)
+    assert torch.equal(dB, torch.full_like(dB, 1000)) and torch.equal(dC, torch.full_like(dC, 2000))
 
 
 # --- properties that it must have ------------------------------------------------------------------------------------
@@ -384,9 +395,11 @@ def test_backward_is_linear_in_length(backend):
     [
         ("u", torch.zeros(4, 9), r"u must be \(batch, dim, length\), real and floating, got \(4, 9\)"),
         ("u", torch.zeros(2, 4, 9, dtype=torch.int64), r"u must be .* floating, got \(2, 4, 9\), torch.int64"),
-        ("u", torch.zeros(2, 4, 0), r"u must have at least one position, got \(2, 4, 0\)"),
+        ("u", torch.zeros(2, 4, 0), r"u must have at least one channel and one position, got \(2, 4, 0\)"),
+        ("u", torch.zeros(2, 0, 9), r"u must have at least one channel and one position, got \(2, 0, 9\)"),
         ("delta", torch.zeros(2, 4, 8), r"delta must be \(2, 4, 9\), got \(2, 4, 8\)"),
-        ("A", torch.zeros(3, 3), r"A must be \(dim, d_state\) = \(4, d_state\), got \(3, 3\)"),
+        ("A", torch.zeros(3, 3), r"A must be \(dim, d_state\) = \(4, at least 1\), got \(3, 3\)"),
+        ("A", torch.zeros(4, 0), r"A must be \(dim, d_state\) = \(4, at least 1\), got \(4, 0\)"),
         ("B", torch.zeros(2, 9, 3), r"B must be .* \(batch, d_state, length\) = \(2, 3, 9\).* got \(2, 9, 3\)"),
         ("B", torch.zeros(2, 3, 9, dtype=torch.complex64), "B must be real and floating, got torch.complex64"),
         ("C", torch.zeros(2, 3, 3, 9), r"C must be .* groups dividing 4; got \(2, 3, 3, 9\)"),
@@ -427,9 +440,52 @@ def test_what_is_left_out_is_not_chosen(all_run, monkeypatch, name):
     assert {*all_run.backends("cuda"), *all_run.backends("cpu")} == set(all_run.BACKENDS) - {name}
 
 
-def test_a_misspelt_backend_is_refused(all_run, monkeypatch):
-    monkeypatch.setenv("SCAN_WITHOUT", "tritn")
-    with pytest.raises(ValueError, match="SCAN_WITHOUT must name some of mamba_ssm, triton, numba, got 'tritn'"):
+def test_what_is_left_out_is_read_once(all_run, monkeypatch):
+    monkeypatch.setenv("SCAN_WITHOUT", "triton")
+    before = all_run.backends("cuda")
+    monkeypatch.setenv("SCAN_WITHOUT", "mamba_ssm")
+    assert all_run.backends("cuda") == before == ["mamba_ssm", "associative", "reference"]
+
+
+class Chosen(Exception):
+    """A backend was asked."""
+
+
+@pytest.mark.parametrize(
+    "dtype, without, options, expected",
+    [
+        (torch.float32, ["initial_state"], {}, "mamba_ssm"),
+        (torch.float32, ["initial_state"], {"return_last_state": True}, "triton"),  # which has its gradient
+        (torch.float32, [], {}, "triton"),
+        (torch.bfloat16, [], {}, "triton"),
+        (torch.float64, [], {}, "numba"),
+        (torch.complex64, [], {}, "associative"),
+    ],
+)
+def test_the_first_backend_is_chosen_that_can_run(all_run, monkeypatch, dtype, without, options, expected):
+    from helpers.scan import numba_kernel, triton_kernel
+
+    def chosen(name):
+        def scan(*_, **__):
+            raise Chosen(name)
+
+        return scan
+
+    modules = {"mamba_ssm": all_run.mamba_ssm_kernel, "triton": triton_kernel, "numba": numba_kernel}
+    for name, module in modules.items():
+        monkeypatch.setattr(module, "scan", chosen(name))
+    monkeypatch.setitem(all_run._PLAIN, "associative", chosen("associative"))
+    monkeypatch.setattr(all_run, "_backends", lambda device_type: all_run.BACKENDS)
+    complex_A = dtype.is_complex
+    given = arguments(complex_A=complex_A, dtype=torch.float32 if complex_A else dtype, without=without)
+    with pytest.raises(Chosen, match=f"^{expected}$"):
+        selective_scan(**given, **options)
+
+
+@pytest.mark.parametrize("name", ["tritn", "associative", "reference"])
+def test_a_misspelt_backend_is_refused_and_so_are_the_last_two(all_run, monkeypatch, name):
+    monkeypatch.setenv("SCAN_WITHOUT", name)
+    with pytest.raises(ValueError, match=f"SCAN_WITHOUT must name some of mamba_ssm, triton, numba, got {name!r}"):
         all_run.backends("cpu")
 
 

@@ -29,7 +29,7 @@ layouts = pytest.mark.parametrize("channels_last", [False, True], ids=["channels
     autouse=True,
     params=[
         pytest.param("interpreted", marks=pytest.mark.own_process(TRITON_INTERPRET="1", OMP_NUM_THREADS="1")),
-        *(["on the GPU"] if torch.cuda.is_available() else []),
+        *([pytest.param("on the GPU", marks=pytest.mark.gpu)] if torch.cuda.is_available() else []),
     ],
 )
 def where(request):
@@ -165,7 +165,7 @@ def test_dtypes_may_differ():
     # Autograd would cast the gradients by itself; the operator must not rely on it.
     tensors = [x.detach() for x in given.values()]
     y, last_state, states = triton_kernel._forward(*tensors, True, True)
-    gradients = triton_kernel._backward(*tensors[:-1], True, True, states, y, last_state)
+    gradients = triton_kernel._backward(*tensors, True, states, y, last_state)
     assert [x.dtype for x in gradients] == [x.dtype for x in tensors]
 
 
@@ -247,12 +247,16 @@ def test_no_states_are_kept_without_a_gradient(monkeypatch):
 
 
 @pytest.mark.slow
-def test_differentiating_twice_is_refused():
-    given = arguments()
-    y, _ = triton_kernel.scan(**given, delta_softplus=True)
-    (du,) = torch.autograd.grad(y.sum(), given["u"], create_graph=True)
-    with pytest.raises(RuntimeError, match='only once; backend="associative" can twice'):
-        torch.autograd.grad(du.sum(), given["delta"])
+@pytest.mark.parametrize("without", [(), OPTIONAL], ids=["all", "minimal"])
+def test_second_derivatives_are_those_of_the_plain_form(without):
+    given = arguments(batch=1, length=8, without=without)
+    tensors, found = [x for x in given.values() if x is not None], []
+    for scan in (triton_kernel.scan, plain):
+        y, last_state = scan(**given, delta_softplus=True)
+        slopes = torch.autograd.grad(y.square().sum() + last_state.sum(), tensors, create_graph=True)
+        found.append(torch.autograd.grad(sum(slope.square().sum() for slope in slopes), tensors))
+    for x, y in zip(*found, strict=True):
+        assert (x - y).abs().max() <= 1e-4 * y.abs().max()
 
 
 @pytest.mark.slow
@@ -263,9 +267,7 @@ def test_operators(channels_last, without):
     torch.library.opcheck(triton_kernel._forward, (*given.values(), True, True))
     tensors = [x if x is None else x.detach() for x in given.values()]
     y, last_state, states = triton_kernel._forward(*tensors, True, True)
-    torch.library.opcheck(
-        triton_kernel._backward, (*tensors[:-1], "initial_state" not in without, True, states, y, last_state)
-    )
+    torch.library.opcheck(triton_kernel._backward, (*tensors, True, states, y, last_state))
 
 
 @pytest.mark.slow

@@ -1,0 +1,68 @@
+"""The selective scan in plain PyTorch, around whichever recurrence: what the fused kernels do on the way."""
+
+import torch
+import torch.nn.functional as F
+
+from helpers.scan import associative
+
+
+def scan(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, recurrence=associative.scan):
+    """Bias, softplus, the recurrence, skip connection and gate.
+
+    Args:
+        u, delta, z: ``(batch, dim, length)``; z or None.
+        A: ``(dim, d_state)``, real or complex.
+        B, C: ``(batch, groups, d_state, length)``, or ``(batch, groups, d_state, 1)`` for what does not vary.
+        D, delta_bias: ``(dim,)``, or None.
+        initial_state: ``(batch, dim, d_state)``, or None for zeros.
+        delta_softplus: apply softplus to ``delta``, after the bias.
+        recurrence: ``scan`` of :mod:`helpers.scan.associative` or of :mod:`helpers.scan.reference`.
+
+    Returns:
+        ``y``, ``(batch, dim, length)``, and the last state, in float32 at least.
+    """
+    dtype = torch.promote_types(u.dtype, torch.float32)
+    state_dtype = torch.promote_types(dtype, A.dtype if A.is_complex() else dtype)
+    x, delta = u.to(dtype), delta.to(dtype)
+    if delta_bias is not None:
+        delta = delta + delta_bias.to(dtype).unsqueeze(-1)
+    if delta_softplus:
+        delta = F.softplus(delta)
+    if initial_state is None:
+        initial_state = x.new_zeros(*x.shape[:2], A.shape[1])
+
+    def broadcasts(form):  # to (batch, dim, d_state, length)
+        form = form.to(state_dtype if form.is_complex() else dtype).expand(-1, -1, -1, x.shape[2])
+        return form.repeat_interleave(x.shape[1] // form.shape[1], dim=1) if form.shape[1] > 1 else form
+
+    B, C = broadcasts(B), broadcasts(C)
+    y, last_state = recurrence(x, delta, A.to(state_dtype), B, C, initial_state.to(state_dtype))
+    if y.is_complex():
+        y = 2 * y.real
+    if D is not None:
+        y = y + D.to(dtype).unsqueeze(-1) * x
+    if z is not None:
+        y = y * F.silu(z.to(dtype))
+    return y, last_state
+
+
+def gradients(dy, dlast_state, tensors, delta_softplus):
+    """What a scan's backward pass gives, as something that can be differentiated again.
+
+    Args:
+        dy: the gradient of y.
+        dlast_state: that of the last state, or None.
+        tensors: the first nine arguments of :func:`scan`, of which several may be None.
+
+    Returns:
+        The gradients of the nine; None for what is None.
+    """
+    # Views: one of them may have been computed from another, and only the way through the scan counts.
+    views = [None if x is None else x.view_as(x).requires_grad_(True) for x in tensors]
+    y, last_state = scan(*views, delta_softplus)
+    outputs, slopes = [y], [dy.to(y.dtype)]
+    if dlast_state is not None:
+        outputs, slopes = [y, last_state], [dy.to(y.dtype), dlast_state.to(last_state.dtype)]
+    given = [x for x in views if x is not None]
+    found = iter(torch.autograd.grad(outputs, given, slopes, create_graph=True, allow_unused=True))
+    return [None if x is None else next(found) for x in views]
