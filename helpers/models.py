@@ -28,15 +28,19 @@ MIXERS = {
 }
 
 
-def sinusoidal_encoding(length, d_model):
-    """Sines and cosines of each position, ``(length, d_model)`` (Vaswani and others, arXiv 1706.03762, section 3.5)."""
-    angles = torch.arange(length)[:, None] * torch.exp(torch.arange(0, d_model, 2) * (-math.log(1e4) / d_model))
+def sinusoidal_encoding(length, d_model, device=None):
+    """Sines and cosines of each position (Vaswani and others, arXiv 1706.03762, section 3.5): ``(length, d_model)``."""
+    options = {"dtype": torch.float32, "device": device}
+    frequencies = torch.exp(torch.arange(0, d_model, 2, **options) * (-math.log(1e4) / d_model))
+    angles = torch.arange(length, **options)[:, None] * frequencies
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :d_model]
 
 
 def fixed_order(length, seed):
     """The order in which a permuted sequence is read, ``(length,)``, or None without a seed."""
-    return None if seed is None else torch.randperm(length, generator=torch.Generator().manual_seed(seed))
+    if seed is None:
+        return None
+    return torch.randperm(length, generator=torch.Generator().manual_seed(seed), device="cpu")
 
 
 # --- the classifier ---------------------------------------------------------------------------------------------------
@@ -89,6 +93,10 @@ class PixelClassifier(nn.Module):
             raise ValueError(f"mixer must be one of {', '.join(MIXERS)}, got {mixer!r}")
         if pooling not in ("mean", "sum", "last"):
             raise ValueError(f"pooling must be 'mean', 'sum' or 'last', got {pooling!r}")
+        sizes = {"d_model": (d_model, 1), "n_layer": (n_layer, 1), "length": (length, 1), "channels": (channels, 1)}
+        for name, (size, least) in {**sizes, "classes": (classes, 2)}.items():
+            if size < least:
+                raise ValueError(f"{name} must be at least {least}, got {size}")
         self.shape, self.pooling, self.dropout = (length, channels), pooling, dropout
         self.embedding = nn.Linear(channels, d_model)
         parts = MIXERS[mixer] * n_layer
@@ -97,9 +105,7 @@ class PixelClassifier(nn.Module):
         self.blocks = nn.ModuleList(part(d_model, **options) for part in parts)
         self.norm = nn.LayerNorm(d_model)
         self.head = nn.Linear(d_model, classes)
-        encoded = mixer == "attention" if positional_encoding is None else positional_encoding
-        encoding = sinusoidal_encoding(length, d_model) if encoded else None
-        self.register_buffer("positional_encoding", encoding, persistent=False)
+        self.positional_encoding = mixer == "attention" if positional_encoding is None else positional_encoding
         self.register_buffer("order", fixed_order(length, permutation))
 
     def forward(self, pixels, prefix_lengths=None):
@@ -108,6 +114,7 @@ class PixelClassifier(nn.Module):
         Args:
             pixels: ``(batch, length, channels)``.
             prefix_lengths: numbers of positions, each from 1 to ``length``: the answers when so many have been read.
+                As a tensor on the device of ``pixels`` they need not be copied there.
 
         Returns:
             ``(batch, classes)``, the answer to the whole sequence; with ``prefix_lengths``
@@ -119,14 +126,17 @@ class PixelClassifier(nn.Module):
         if self.order is not None:
             pixels = pixels[:, self.order]
         x = self.embedding(pixels)
-        if self.positional_encoding is not None:
-            x = x + self.positional_encoding
+        if self.positional_encoding:
+            x = x + sinusoidal_encoding(*x.shape[1:], x.device).to(x.dtype)
         for norm, block in zip(self.norms, self.blocks, strict=True):
             y = block(norm(x))
             if self.dropout and self.training:
                 y = F.dropout1d(y.mT, self.dropout).mT  # a channel is dropped in the whole sequence, or not at all
             x = x + y
-        read = torch.tensor([self.shape[0]] if prefix_lengths is None else list(prefix_lengths), device=x.device)
+        if prefix_lengths is None:
+            read = torch.full((1,), self.shape[0], device=x.device)
+        else:
+            read = self._checked(prefix_lengths, x.device)
         if self.pooling != "sum":
             x = self.norm(x)
         # A sum over positions has forgotten where each of them was. Without positional encoding only the states know.
@@ -142,6 +152,14 @@ class PixelClassifier(nn.Module):
             x = self.norm(x)
         logits = self.head(x)  # (batch, len(read), classes)
         return logits[:, 0] if prefix_lengths is None else logits
+
+    def _checked(self, prefix_lengths, device):
+        if isinstance(prefix_lengths, torch.Tensor):  # on a GPU a look at it would be a wait
+            return prefix_lengths.to(device)
+        wrong = [number for number in prefix_lengths if not 1 <= number <= self.shape[0]]
+        if wrong:
+            raise ValueError(f"prefix_lengths must be from 1 to {self.shape[0]}, got {wrong[0]}")
+        return torch.tensor(list(prefix_lengths), dtype=torch.int64, device=device)
 
 
 # --- yardsticks, which see all 784 pixels at once ---------------------------------------------------------------------
@@ -208,7 +226,7 @@ def build(model: str, arguments: dict) -> nn.Module:
         raise ValueError(f"model must be one of {', '.join(classes)}, got {model!r}")
     try:
         return classes[model](**arguments)
-    except TypeError as error:  # an argument that it does not have
+    except (TypeError, ArithmeticError, RuntimeError, MemoryError) as error:  # an argument it has not, or such a size
         raise ValueError(f"{model} cannot be built from {arguments}: {error}") from error
 
 
@@ -221,6 +239,11 @@ def load_checkpoint(name: str, folder=CHECKPOINTS) -> nn.Module:
         helpers.checkpoint.CheckpointError: if a file is missing or damaged; the message says which, and what to do.
     """
     record = checkpoint.read_record(name, folder)
-    model = build(record["model"], record["arguments"])
-    model.load_state_dict(checkpoint.load(Path(folder) / f"{name}.safetensors"))
+    path = Path(folder) / f"{name}.safetensors"
+    try:
+        with torch.device("cpu"):  # whatever the default device is
+            model = build(record["model"], record["arguments"])
+    except ValueError as error:
+        raise checkpoint.CheckpointError(f"{path.with_suffix('.json')} describes no classifier: {error}") from error
+    checkpoint.load_weights(model, checkpoint.load(path)[0], path)
     return model.eval()

@@ -25,7 +25,7 @@ def write(folder: Path) -> None:
         all(isinstance(block, MambaRoPE) and block.in_proj.bias is None for block in model.blocks)
         and model.pooling == "sum"
         and model.order is None
-        and model.positional_encoding is None
+        and not model.positional_encoding
     ):
         raise ValueError(f"mamba.js sums what MambaRoPE blocks make of pixels in their own order, and {NAME} does not")
     sizes = {

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers.conv import causal_conv1d
+from helpers.layers.plain import is_plain
+from helpers.layers.precision import Float32Parameters
 from helpers.scan import selective_scan
 
 
@@ -23,11 +25,12 @@ class State(NamedTuple):
     position: int = 0  # how many positions it has read
 
 
-class Mamba(nn.Module):
+class Mamba(Float32Parameters):
     """One Mamba block, ``(batch, length, d_model)`` to ``(batch, length, d_model)``.
 
     ``forward`` reads a whole sequence at once, ``step`` one position; both can start from the state that either of them
-    has left behind.
+    has left behind. The fast kernels read the weights of the projections and of the convolution; where one of these was
+    replaced, or has hooks, it is called instead. ``A_log`` and ``D`` stay in float32 when the block is cast.
 
     Args:
         d_model: width of the sequence that comes in and goes out.
@@ -46,6 +49,7 @@ class Mamba(nn.Module):
     ssm_parameters = ("A_log", "x_proj.weight", "dt_proj.weight", "dt_proj.bias")  # what the recurrence is made of
     no_weight_decay = ("A_log", "D")
     no_muon = ("dt_proj.weight",)  # measured: with Muon it learns worse than without
+    float32_parameters = ("A_log", "D")
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class Mamba(nn.Module):
     ):
         super().__init__()
         d_inner = int(expand * d_model)
-        self.d_state = d_state
+        self.d_model, self.d_state, self.d_conv = d_model, d_state, d_conv
         self.dt_rank = math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
         # In upstream's order, so that one seed gives both the same weights.
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=bias)
@@ -91,7 +95,7 @@ class Mamba(nn.Module):
     def initial_state(self, batch: int) -> State:
         """The state before anything was read: zeros."""
         d_inner = len(self.D)
-        conv_state = self.D.new_zeros(batch, d_inner, self.conv1d.kernel_size[0] - 1)
+        conv_state = self.D.new_zeros(batch, d_inner, self.d_conv - 1)
         return State(conv_state, self.D.new_zeros(batch, d_inner, self.d_state))
 
     def forward(self, x, state=None, return_state=False):
@@ -110,18 +114,18 @@ class Mamba(nn.Module):
             state = self.initial_state(len(x))
         conv_state, ssm_state, position = state or (None, None, 0)
         x, z = self._project(x)
-        weight, bias = self.conv1d.weight.squeeze(1), self.conv1d.bias
-        u = causal_conv1d(x.mT, weight, bias, conv_state, activation="silu")  # (batch, d_inner, length)
+        u = self._convolve(x.mT, conv_state)  # (batch, d_inner, length)
         dt, B, C = self._select(u.mT, position)
+        delta, delta_bias = self._raw_step_sizes(dt)
         y = selective_scan(
             u,
-            self._raw_step_sizes(dt).mT,
+            delta.mT,
             self._A(),
             B.mT,
             C.mT,
             _precise(self.D),
             z=z.mT,
-            delta_bias=_precise(self.dt_proj.bias),
+            delta_bias=delta_bias,
             delta_softplus=True,
             return_last_state=return_state,
             initial_state=ssm_state,
@@ -141,10 +145,14 @@ class Mamba(nn.Module):
         conv_state, ssm_state, position = state
         x, z = self._project(x)  # (batch, d_inner)
         window = torch.cat([conv_state, x.to(conv_state.dtype).unsqueeze(-1)], -1)  # (batch, d_inner, d_conv)
-        u = (window * self.conv1d.weight.squeeze(1)).sum(-1)
-        u = F.silu(u if self.conv1d.bias is None else u + self.conv1d.bias).to(x.dtype)
+        if is_plain(self.conv1d, nn.Conv1d):
+            u = (window * self.conv1d.weight.squeeze(1)).sum(-1)
+            u = u if self.conv1d.bias is None else u + self.conv1d.bias
+        else:
+            u = self.conv1d(window.to(x.dtype))[..., self.d_conv - 1]
+        u = F.silu(u).to(x.dtype)
         dt, B, C = self._select(u, position)
-        delta = F.softplus(_precise(self._raw_step_sizes(dt)) + _precise(self.dt_proj.bias)).unsqueeze(-1)
+        delta = self._step_sizes(dt).unsqueeze(-1)
         drive = delta * u.unsqueeze(-1) * B.unsqueeze(1)
         ssm_state = torch.exp(delta * self._A()) * ssm_state + drive  # (batch, d_inner, d_state)
         y = (ssm_state * C.unsqueeze(1)).sum(-1) + _precise(self.D) * u
@@ -159,42 +167,61 @@ class Mamba(nn.Module):
         """
         self._check(x, 3)
         x, _ = self._project(x)
-        u = causal_conv1d(x.mT, self.conv1d.weight.squeeze(1), self.conv1d.bias, activation="silu")
-        dt, _, _ = self._select(u.mT, 0)
-        return F.softplus(_precise(self._raw_step_sizes(dt)) + _precise(self.dt_proj.bias))
+        dt, _, _ = self._select(self._convolve(x.mT, None).mT, 0)
+        return self._step_sizes(dt)
 
     def _A(self):
         return -torch.exp(_precise(self.A_log))
 
     def _project(self, x):
         """What is convolved, and the gate. Two products: one result cut in two would be copied before it is used."""
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))  # once, and not for each of the two
+        if not is_plain(self.in_proj, nn.Linear):
+            return self.in_proj(x).chunk(2, -1)
+        device = x.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            x = x.to(torch.get_autocast_dtype(device))  # once, and not for each of the two
         weights = self.in_proj.weight.chunk(2)
         biases = (None, None) if self.in_proj.bias is None else self.in_proj.bias.chunk(2)
         return (F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
+
+    def _convolve(self, x, conv_state):
+        """Convolution and SiLU of ``(batch, d_inner, length)``, after the inputs in ``conv_state``, or None."""
+        if is_plain(self.conv1d, nn.Conv1d):
+            return causal_conv1d(x, self.conv1d.weight.squeeze(1), self.conv1d.bias, conv_state, activation="silu")
+        before = 0 if conv_state is None else self.d_conv - 1
+        padded = x if conv_state is None else torch.cat([conv_state.to(x.dtype), x], -1)
+        return F.silu(self.conv1d(padded)[..., before : before + x.shape[-1]])
 
     def _select(self, u, position):
         """The step size before its last map, B and C, all of them made from the input: the selection.
 
         ``position`` is that of the first input. Here it does not matter.
         """
-        weights = self.x_proj.weight.split([self.dt_rank, self.d_state, self.d_state])
-        return [F.linear(u, weight) for weight in weights]  # three products: see _project
+        sizes = [self.dt_rank, self.d_state, self.d_state]
+        if not is_plain(self.x_proj, nn.Linear):
+            return self.x_proj(u).split(sizes, -1)
+        return [F.linear(u, weight) for weight in self.x_proj.weight.split(sizes)]  # three products: see _project
+
+    def _step_sizes(self, dt):
+        delta, bias = self._raw_step_sizes(dt)
+        return F.softplus(_precise(delta) if bias is None else _precise(delta) + bias)
 
     def _raw_step_sizes(self, dt):
-        """The last map of the step sizes, before bias and softplus.
+        """The last map of the step sizes, and the bias that is still to be added, before softplus.
 
         Multiplied with a contiguous matrix: its gradient is then a product of a few long rows, for which MKL has a fast
         way, and not of as many short ones, for which it takes ten times as long.
         """
-        return dt @ self.dt_proj.weight.T.contiguous()
+        if not is_plain(self.dt_proj, nn.Linear):
+            return self.dt_proj(dt), None
+        return dt @ self.dt_proj.weight.T.contiguous(), _precise(self.dt_proj.bias)
 
     def _check(self, x, dims):
-        d_model = self.in_proj.in_features
-        if x.dim() != dims or x.shape[-1] != d_model:
+        if x.dim() != dims or x.shape[-1] != self.d_model:
             expected = "(batch, length, d_model)" if dims == 3 else "(batch, d_model)"
-            raise ValueError(f"x must be {expected} with d_model = {d_model}, got {tuple(x.shape)}")
+            raise ValueError(f"x must be {expected} with d_model = {self.d_model}, got {tuple(x.shape)}")
+        if dims == 3 and x.shape[1] == 0:
+            raise ValueError(f"x must have at least one position, got {tuple(x.shape)}")
 
 
 def _precise(x):

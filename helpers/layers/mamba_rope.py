@@ -40,11 +40,20 @@ class MambaRoPE(Mamba):
         super().__init__(d_model, d_state, **options)
         pairs = d_state // 2
         self.A_log = nn.Parameter(self.A_log[:, :pairs].detach().clone())  # one for both numbers of a pair
-        fastest, slowest = periods
-        angles = 2 * math.pi / torch.logspace(math.log10(fastest), math.log10(slowest), pairs)
-        self.register_buffer("angles", angles, persistent=False)
+        self.periods = periods
         self.B_bias = nn.Parameter(torch.ones(d_state))
         self.C_bias = nn.Parameter(torch.ones(d_state))
+
+    @property
+    def angles(self) -> torch.Tensor:
+        """By how much each pair is turned at every position, in radians: float64 ``(d_state / 2,)``, on the CPU."""
+        return self._angles(torch.device("cpu"))
+
+    def _angles(self, device):
+        # Made anew for every call: a buffer would be cut by bfloat16() and lost by to_empty(). In float64 a difference
+        # of positions does not depend on where they are until far beyond 10^8.
+        exponents = [math.log10(period) for period in self.periods]
+        return 2 * math.pi / torch.logspace(*exponents, self.d_state // 2, dtype=torch.float64, device=device)
 
     def _A(self):
         return super()._A().repeat(1, 2)
@@ -52,10 +61,11 @@ class MambaRoPE(Mamba):
     def _select(self, u, position):
         dt, B, C = super()._select(u, position)
         B, C = B + self.B_bias.to(B.dtype), C + self.C_bias.to(C.dtype)
+        device = torch.device("cpu") if u.device.type == "mps" else u.device  # Apple's GPUs have no float64
         if u.dim() == 3:
-            position = position + torch.arange(u.shape[1], device=u.device)[:, None]
-        angles = position * self.angles  # (length, d_state / 2), or (d_state / 2,) of a single position
-        cos, sin = angles.cos().to(B.dtype), angles.sin().to(B.dtype)
+            position = position + torch.arange(u.shape[1], dtype=torch.float64, device=device)[:, None]
+        angles = position * self._angles(device)  # (length, d_state / 2), or (d_state / 2,) of a single position
+        cos, sin = (x.to(B.device, B.dtype) for x in (angles.cos(), angles.sin()))
 
         def turn(pairs):
             a, b = pairs.chunk(2, -1)

@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helpers.layers.precision import Float32Parameters
 
-class S4D(nn.Module):
+
+class S4D(Float32Parameters):
     """One S4D layer, ``(batch, length, d_model)`` to ``(batch, length, d_model)``, with the interface of ``Mamba``.
 
     Every channel has a state space model of its own, with fixed A, B, C and step size. The channels are mixed after
@@ -36,6 +38,7 @@ class S4D(nn.Module):
     ssm_parameters = ("log_dt", "log_A_real", "A_imag", "C")
     no_weight_decay = ("log_dt", "log_A_real", "A_imag", "D")
     no_muon = ()
+    float32_parameters = ("log_dt", "log_A_real", "A_imag", "C", "D")
 
     def __init__(self, d_model, d_state=64, dt_min=0.001, dt_max=0.1):
         super().__init__()

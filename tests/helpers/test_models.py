@@ -96,9 +96,15 @@ def test_positional_encoding_follows_the_order_in_which_positions_are_read():
     added = seen[0] - model.embedding(x[:, model.order])
     torch.testing.assert_close(added[..., 0::2], angles.sin().expand(2, -1, -1), atol=1e-5, rtol=0)
     torch.testing.assert_close(added[..., 1::2], angles.cos().expand(2, -1, -1), atol=1e-5, rtol=0)
-    assert torch.equal(PixelClassifier("attention", 8, length=40).positional_encoding, model.positional_encoding)
-    assert PixelClassifier(length=40).positional_encoding is None
-    assert PixelClassifier("attention", 8, length=40, positional_encoding=False).positional_encoding is None
+    assert PixelClassifier("attention", 8, length=40).positional_encoding
+    assert not PixelClassifier(length=40).positional_encoding
+    assert not PixelClassifier("attention", 8, length=40, positional_encoding=False).positional_encoding
+
+
+@pytest.mark.parametrize("number", [0, -1, 41])
+def test_an_answer_before_the_start_or_after_the_end_is_refused(number):
+    with pytest.raises(ValueError, match=f"prefix_lengths must be from 1 to 40, got {number}"):
+        PixelClassifier(d_model=8, length=40)(torch.zeros(2, 40, 1), prefix_lengths=[1, 40, number])
 
 
 def test_dropout_is_for_training_only_and_drops_channels():
@@ -117,7 +123,10 @@ def test_dropout_is_for_training_only_and_drops_channels():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [({"mixer": "rnn"}, "mixer must be one of mamba, mamba-rope, memoryless, s4d, lstm, attention, got 'rnn'"),
-     ({"pooling": "max"}, "pooling must be 'mean', 'sum' or 'last', got 'max'")],
+     ({"pooling": "max"}, "pooling must be 'mean', 'sum' or 'last', got 'max'"),
+     ({"classes": 1}, "classes must be at least 2, got 1"),
+     ({"length": 0}, "length must be at least 1, got 0"),
+     ({"n_layer": 0}, "n_layer must be at least 1, got 0")],
 )  # fmt: skip
 def test_what_is_wrong_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -138,3 +147,38 @@ def test_recipe_without_its_block_is_the_linear_model():
 def test_every_reported_training_can_be_built_and_is_small_enough():
     for name, preset in PRESETS.items():
         assert parameters(models.build(preset.model, preset.arguments)) <= 300_000, name
+
+
+def test_positional_encoding_is_float32_whatever_the_width():
+    for d_model in (1, 7, 8):
+        encoding = models.sinusoidal_encoding(5, d_model)
+        assert encoding.shape == (5, d_model) and encoding.dtype == torch.float32
+    assert models.sinusoidal_encoding(1, 7).tolist() == [[0, 1, 0, 1, 0, 1, 0]]
+
+
+def test_flattened_classifier_reads_in_its_fixed_order():
+    order = torch.randperm(784, generator=torch.Generator().manual_seed(5))
+    model, plain = FlattenedClassifier("identity", permutation=5), FlattenedClassifier("identity")
+    plain.load_state_dict({name: x for name, x in model.state_dict().items() if name != "order"})
+    x = torch.randn(3, 784, 1)
+    assert torch.equal(model(x), plain(x[:, order])) and torch.equal(model.state_dict()["order"], order)
+
+
+@pytest.mark.parametrize("name", ["smnist", "psmnist"])
+def test_a_published_classifier_comes_on_the_cpu_in_evaluation_mode(name):
+    with torch.device("meta"):
+        model = models.load_checkpoint(name)
+    assert not any(module.training for module in model.modules())
+    tensors = model.state_dict().values()
+    assert {x.device.type for x in tensors} == {"cpu"} and all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize(
+    "arguments",
+    [{"d_model": -1}, {"d_conv": -1}, {"dt_rank": 0}, {"expand": float("inf")}, {"n_layer": 2**62}, {"d_model": 2**62},
+     {"d_conv": "x"}, {"mixer": []}, {"foo": 1}, {"self": 1}],
+)  # fmt: skip
+def test_what_no_classifier_can_be_built_from_is_one_kind_of_error(arguments):
+    with pytest.raises(ValueError):
+        models.build("PixelClassifier", arguments)

@@ -135,4 +135,5 @@ def test_feed_forward_sees_each_position_alone():
     torch.manual_seed(0)
     layer, x = FeedForward(8, n_head=2), torch.randn(2, 11, 8)
     assert [type(part) for part in layer] == [nn.Linear, nn.GELU, nn.Linear]
+    assert layer[0].weight.shape == (16, 8), "through twice the width"
     torch.testing.assert_close(layer(x)[:, 4], layer(x[:, 4]))

@@ -21,3 +21,11 @@ def test_equals_its_equations():
     y, state = layer(x, return_state=True)
     torch.testing.assert_close(y, torch.stack(ys, 1))
     torch.testing.assert_close(state, (h[None], c[None]))
+
+
+def test_the_state_is_output_and_cell_and_zero_at_first():
+    layer = LSTM(3)
+    assert [tuple(x.shape) for x in layer.initial_state(2)] == [(1, 2, 3)] * 2
+    assert not any(x.any() for x in layer.initial_state(2))
+    y, (h, _) = layer(torch.randn(2, 5, 3), return_state=True)
+    assert torch.equal(h[0], y[:, -1])

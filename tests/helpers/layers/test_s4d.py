@@ -102,6 +102,13 @@ def test_causal_convolution_equals_numpy():
     assert error(causal_convolution(u, K), torch.tensor(np.array(expected))) < 1e-13
 
 
+def test_one_kernel_for_all_channels_and_the_state_before_the_first_position():
+    u, K = data(1, 23, 2).mT, data(1, 23, 1)[0, :, 0]
+    assert torch.equal(causal_convolution(u, K), causal_convolution(u, K.expand(1, 2, 23)))
+    state = layer().initial_state(3)
+    assert state.shape == (3, 5, 4) and state.dtype == torch.complex128 and not state.any()
+
+
 def test_gradients():
     made, x = layer(d_model=2, d_state=4), data(2, 5, 2).requires_grad_()
     names, values = zip(*made.named_parameters(), strict=True)
