@@ -23,3 +23,14 @@ def write(path: Path, content: bytes) -> None:
     except BaseException:
         os.unlink(part)
         raise
+
+
+def check_folder(folder: Path) -> None:
+    """See to it that a folder is there and can be written to: before the work, and not after it.
+
+    Raises:
+        OSError: if it cannot be made, or written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
