@@ -5,21 +5,26 @@ on (weights, the optimizers' averages, the place in the data, the learning rate,
 follows from the number of the step. So a training that was cut off goes on as if nothing had happened.
 """
 
+import contextlib
 import logging
 import math
+import os
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from tqdm import tqdm
 
 from helpers import machine, mnist
 from helpers.checkpoint import Checkpointer
 from helpers.threads import keep_freed_memory
+from helpers.train.capture import choose_step
 from helpers.train.config import TrainingConfig
+from helpers.train.inputs import check_batch, check_labels, check_loader, length_of
 from helpers.train.monitor import Monitor, Stopped
-from helpers.train.optimizers import make_optimizers, set_learning_rates
+from helpers.train.optimizers import make_optimizers
 
 __all__ = [
     "Evaluation",
@@ -43,6 +48,7 @@ def fit(
     folder=None,
     settings: dict | None = None,
     stop=lambda: False,
+    step=choose_step,
 ) -> list[dict]:
     """Train a classifier, with a progress bar.
 
@@ -55,7 +61,9 @@ def fit(
         folder: where to keep a checkpoint to go on from, the weights that were best on ``validation``, and the log. If
             there is a checkpoint already, the training goes on from it; the loader must be one of :mod:`helpers.mnist`.
         settings: whatever else decides the result. A folder in which others are noted is refused.
-        stop: called after every step; when it says true, a checkpoint is written and :class:`Stopped` is raised.
+        stop: called at every step; when it says true, a checkpoint is written after it and :class:`Stopped` is raised.
+        step: makes what takes the steps, a :class:`helpers.train.step.Step`. By default a GPU replays them where that
+            is possible (:mod:`helpers.train.capture`).
 
     Returns:
         The records: ``{"step", "images", "learning_rate", "loss", "accuracy", "seconds"}``, loss and accuracy over the
@@ -63,6 +71,7 @@ def fit(
         ``"validation_accuracy"``.
 
     Raises:
+        ValueError: if a loader or a batch is not what it must be; the message says what it is.
         FloatingPointError: if the training has failed: the loss is not a number any more, or far above what guessing
             gives. The last good checkpoint is kept.
         helpers.checkpoint.CheckpointError: if ``folder`` cannot be used.
@@ -70,89 +79,56 @@ def fit(
     resumable = isinstance(getattr(loader, "sampler", None), mnist.Shuffled)
     if folder is not None and not resumable:
         raise ValueError("with a folder, loader must be one of helpers.mnist, whose order can be taken up midway")
+    check_loader(loader, "loader")
+    if validation is not None:
+        check_loader(validation, "validation")
     keep_freed_memory()
     fabric = fabric or make_fabric()
-    steps = config.total_steps(len(loader))
+    steps = config.steps or config.total_steps(length_of(loader))
     log_every = config.log_every or max(1, steps // 50)
     optimizers = make_optimizers(model, config)
     net, *fabric_optimizers = fabric.setup(model, *optimizers)
     settings = config.identity() | (settings or {})
     checkpointer = Checkpointer(folder, model, optimizers, settings, writes=fabric.global_rank == 0)
-    monitor = Monitor(steps, *checkpointer.resume(), fabric)
-    if resumable:
-        loader.sampler.step = monitor.step
-    batches = _endless(loader)
-    model.train()
-    with monitor.bar:
+    with checkpointer, Monitor(steps, *checkpointer.resume(), fabric) as monitor:
+        if resumable:
+            loader.sampler.step = monitor.step
+        take_step = step(net, fabric_optimizers, loader, config, fabric, monitor)
+        model.train()
         while monitor.step < steps:
-            pixels, labels = (tensor.to(fabric.device) for tensor in next(batches))
             rate = config.rate(monitor.step, steps)
-            set_learning_rates(optimizers, rate)
-            _seed_dropout(config.seed, monitor.step, fabric)
-
-            logits, loss, objective = _losses(net, pixels, labels, config.deep_supervision)
-            right = (logits.argmax(-1) == labels).sum().item()
-            examples, stopping = monitor.count(len(labels), loss.item(), right, stop())
-            for optimizer in fabric_optimizers:
-                optimizer.zero_grad()
-            fabric.backward(objective * (fabric.world_size / examples))  # gradients are averaged over processes
-            limit = config.gradient_clip or math.inf
-            norm = fabric.clip_gradients(net, fabric_optimizers[0], max_norm=limit, error_if_nonfinite=False)
-            monitor.check(norm, logits.shape[1], config.learning_rate, checkpointer.advice)
-            for optimizer in fabric_optimizers:
-                optimizer.step()
+            examples, stopping = take_step(rate, stop())
             monitor.advance(examples)
 
             done = monitor.step == steps
-            if monitor.step % log_every == 0 or done:
+            recording = monitor.step % log_every == 0 or done
+            saving = monitor.step % config.save_every == 0 or done or stopping
+            if recording or saving or monitor.step % take_step.check_every == 0:
+                monitor.check(config.learning_rate, checkpointer.advice)
+            if recording:
                 found = None if validation is None else evaluate(model, validation, fabric)
                 if monitor.record(config.learning_rate * rate, found):
                     checkpointer.keep_best()
                 checkpointer.log(monitor.records)
-            if monitor.step % config.save_every == 0 or done or stopping:
+            if saving:
                 checkpointer.keep(**monitor.counters)
             if stopping and not done:
                 raise Stopped(f"stopped after step {monitor.step} of {steps}.{checkpointer.advice()}")
     return monitor.records
 
 
-def _losses(net, pixels, labels, deep_supervision):
-    """Logits of whole sequences; the sum of their cross-entropies; and what is minimized.
-
-    With deep supervision the classifier is also asked after each 28th of the sequence, from the tenth on ("target
-    replication": Lipton and others, arXiv 1511.03677). The mean of these losses, weighted, is added.
-    """
-    if not deep_supervision:
-        logits = net(pixels)
-        loss = F.cross_entropy(logits, labels, reduction="sum")
-        return logits, loss, loss
-    prefix_lengths = [math.ceil(pixels.shape[1] * part / 28) for part in range(10, 29)]
-    answers = net(pixels, prefix_lengths)  # (batch, 19, classes)
-    logits, early = answers[:, -1], answers[:, :-1]
-    loss = F.cross_entropy(logits, labels, reduction="sum")
-    copies = labels.repeat_interleave(early.shape[1])
-    supervision = F.cross_entropy(early.flatten(0, 1), copies, reduction="sum") / early.shape[1]
-    return logits, loss, loss + deep_supervision * supervision
-
-
-def _seed_dropout(seed, step, fabric):
-    # torch.manual_seed would seed all devices, which takes half a millisecond where there are none.
-    generator = torch.cuda if fabric.device.type == "cuda" else torch.default_generator
-    generator.manual_seed((seed * 2**20 + step) * fabric.world_size + fabric.global_rank)
-
-
-def _endless(loader):
-    while True:
-        yield from loader
-
-
 def make_fabric(precision: str = "32-true", **options) -> Fabric:
     """A Lightning Fabric on the device that is here, in one process, without its remarks on what it was given."""
+    options = {"accelerator": machine.device().type, "devices": 1, "precision": precision, **options}
+    processes = options["devices"] * options.get("num_nodes", 1)
+    if processes == 1 or os.environ.get("SLURM_NTASKS", str(processes)) != str(processes):
+        # Inside a job of SLURM's Lightning would take the job's tasks for the processes that were asked for.
+        options.setdefault("plugins", LightningEnvironment())
     logger = logging.getLogger("lightning_fabric")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        return Fabric(**{"accelerator": machine.device().type, "devices": 1, "precision": precision, **options})
+        return Fabric(**options)
     finally:
         logger.setLevel(level)
 
@@ -175,25 +151,42 @@ def evaluate(model, loader, fabric: Fabric | None = None) -> Evaluation:
     """Answer every example of a loader once, in full precision, with a progress bar.
 
     With a ``fabric`` of several processes each of them answers its share of the batches, and all get the whole result.
+
+    Raises:
+        ValueError: if there is nothing to answer, or a batch is not what it must be.
     """
     where = next(model.parameters()).device
     process, processes = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
-    training = model.training
-    model.eval()
     loss, labels, predictions = 0.0, [], []
-    for number, (pixels, right) in enumerate(tqdm(loader, unit="batch", leave=False, disable=process > 0)):
-        labels.append(right)
-        predictions.append(torch.zeros_like(right))
-        if number % processes == process:
-            logits = model(pixels.to(where)).cpu()
-            loss += F.cross_entropy(logits, right, reduction="sum").item()
-            predictions[-1] = logits.argmax(-1)
-    model.train(training)
+    with _evaluating(model):
+        for number, (pixels, right) in enumerate(tqdm(loader, unit="batch", leave=False, disable=process > 0)):
+            check_batch(pixels, right)
+            labels.append(right)
+            predictions.append(torch.zeros_like(right))
+            if number % processes == process:
+                logits = model(pixels.to(where)).cpu()
+                check_labels(right, logits.shape[-1])
+                loss += F.cross_entropy(logits, right, reduction="sum").item()
+                predictions[-1] = logits.argmax(-1)
+    if not labels:
+        raise ValueError("loader has no batches: there is nothing to evaluate")
     labels, predictions = torch.cat(labels), torch.cat(predictions)
     if processes > 1:
         loss = fabric.all_reduce(torch.tensor(loss, dtype=torch.float64, device=where), reduce_op="sum").item()
         predictions = fabric.all_reduce(predictions.to(where), reduce_op="sum").cpu()
     return Evaluation(loss / len(labels), (labels == predictions).double().mean().item(), labels, predictions)
+
+
+@contextlib.contextmanager
+def _evaluating(model):
+    """A model in evaluation mode; afterwards each of its modules is in the mode that it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def wilson_interval(accuracy: float, n: int) -> tuple[float, float]:

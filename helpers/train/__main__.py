@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from helpers import machine, mnist, models, train
-from helpers.checkpoint import BEST, LAST, CheckpointError, load, write_published
+from helpers.checkpoint import BEST, CheckpointError, load, load_weights, write_published
 from helpers.scan import backends
 from helpers.train.config import TrainingConfig
 from helpers.train.presets import PRESETS, Preset
@@ -28,26 +28,35 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m helpers.train",
         description="Train one of the classifiers that the tutorial reports. If it was interrupted, the same"
-        " command resumes it and ends with the same result. Exit status: 0 done, 1 failed, 130 stopped.",
+        " command resumes it and ends with the same result. Exit status: 0 done, 1 failed, 2 cannot be done as asked,"
+        " 130 stopped.",
     )
     parser.add_argument("name", choices=PRESETS, metavar="NAME", help=f"one of {', '.join(PRESETS)}")
     parser.add_argument("--output", type=Path, help="folder of this training (default: build/train/NAME-SEED)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and dropout (default: %(default)s)")
     parser.add_argument("--test", action="store_true", help="at the end, measure the best weights on the test digits")
-    parser.add_argument("--devices", type=int, metavar="N", help="processes (default: a GPU each, or a CPU core each)")
+    parser.add_argument(
+        "--devices", type=_positive, metavar="N", help="processes (default: a GPU each, or a CPU core each)"
+    )
     parser.add_argument("--precision", choices=["auto", "32-true", "bf16-mixed"], default="auto",
                         help="of matrix products; auto: bfloat16 where that is measured to be faster")  # fmt: skip
-    parser.add_argument("--log-every", type=int, metavar="STEPS", help="between two lines of the log (an epoch)")
+    parser.add_argument("--log-every", type=_positive, metavar="STEPS", help="between two lines of the log (an epoch)")
     parser.add_argument("--save-every", type=int, default=100, metavar="STEPS", help="between two checkpoints (100)")
     other = parser.add_argument_group("other values than the tutorial's")
     for option in dataclasses.fields(TrainingConfig):
         if option.name not in _NOT_OFFERED:
             name = f"--{option.name.replace('_', '-')}"
             other.add_argument(name, type=type(option.default), metavar="VALUE", help=option.metadata["help"])
-    other.add_argument("--batch-size", type=int, metavar="N", help="examples in a batch, over all processes")
+    other.add_argument("--batch-size", type=_positive, metavar="N", help="examples in a batch, over all processes")
     option = {"action": "append", "type": _pair, "default": [], "metavar": "ARGUMENT=VALUE"}
     other.add_argument("--set", **option, help="of the model, such as d_model=32; may be given several times")
     return parser
+
+
+def _positive(text):
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, got {text!r}")
+    return int(text)
 
 
 def _pair(text):
@@ -82,12 +91,18 @@ def settings_of(preset: Preset) -> dict:
 def main(arguments=None) -> int:
     """Run the command; returns its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    try:
+        preset = resolve_preset(options)
+        _check(preset, options.name)
+    except (ValueError, RuntimeError, OSError) as error:  # before anything is trained, or written
+        parser.error(str(error))
     folder = options.output or Path("build/train") / f"{options.name}-{options.seed}"
     asked = threading.Event()
     before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        _train(options, resolve_preset(options), folder, asked.is_set, arguments)
+        _train(options, preset, folder, asked.is_set, arguments)
     except (CheckpointError, FloatingPointError, OSError, ValueError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -99,6 +114,19 @@ def main(arguments=None) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0
+
+
+def _check(preset, name):
+    """Raise an error if the data cannot be had, or the model cannot read digits and answer with one of ten."""
+    if preset.config.deep_supervision and preset.model != "PixelClassifier":
+        raise ValueError(
+            f"--deep-supervision asks for answers before the end, which {name} ({preset.model}) cannot give"
+        )
+    mnist.load(train=True)
+    with torch.inference_mode():
+        answers = models.build(preset.model, preset.arguments)(torch.zeros(1, 784, 1)).shape[-1]
+    if answers != 10:
+        raise ValueError(f"classes must be 10, as many as there are digits, got {answers}")
 
 
 def _without_output(arguments):
@@ -132,10 +160,6 @@ def _launch(options):
 
 
 def _train(options, preset, folder, stop, arguments):
-    if preset.config.deep_supervision and preset.model != "PixelClassifier":
-        raise ValueError(
-            f"--deep-supervision asks for answers before the end, which {options.name} ({preset.model}) cannot give"
-        )
     fabric, precision = _launch(options)
     torch.manual_seed(options.seed)
     model = models.build(preset.model, preset.arguments)
@@ -157,8 +181,8 @@ def _train(options, preset, folder, stop, arguments):
     )
     if fabric.global_rank:
         return
-    weights = load(folder / (BEST if preset.validation else LAST))
-    model.load_state_dict(weights if preset.validation else weights["model"])
+    if preset.validation:  # of the last step the model has the weights
+        load_weights(model, load(folder / BEST)[0], folder / BEST)
     last = best = records[-1]
     if preset.validation:
         best = max(records, key=lambda r: (r["validation_accuracy"], -r["validation_loss"]))
@@ -175,7 +199,7 @@ def _train(options, preset, folder, stop, arguments):
         "scan": backends(machine.device())[0],
         "versions": machine.versions(("torch", "numba", "lightning-fabric")),
         "step": best["step"],
-        "images_per_second": round(last["images"] / last["seconds"]),
+        "images_per_second": round(last["images"] / max(last["seconds"], 0.1)),
         "seconds_per_epoch": round(last["seconds"] / preset.config.epochs, 1),
         **{name: best[name] for name in best if name.startswith("validation")},
     }

@@ -14,6 +14,9 @@ class Stopped(Exception):
 class Monitor:
     """Counts examples, losses and right answers since the last record, keeps the records, and shows a progress bar.
 
+    It counts on the device where a loss is computed. Only :meth:`check`, :meth:`record` and :attr:`counters` read what
+    was counted, for which a GPU has to be waited for.
+
     Args:
         steps: of the whole training.
         counters: those of an earlier part of the training, as :attr:`counters` gives them.
@@ -25,52 +28,83 @@ class Monitor:
         self.steps, self.fabric, self.records = steps, fabric, records
         self.step, self.images, self.best = counters["step"], counters["images"], counters["best"]
         self._seconds, self._began, self._read = counters["seconds"], time.monotonic(), 0
-        self._tally = torch.tensor(counters["tally"], dtype=torch.float64)  # examples, loss, right answers
+        self._checked, self._classes = self.step, None
+        # MPS has no float64, and there what is counted comes to the CPU.
+        self._device = fabric.device if fabric.device.type == "cuda" else torch.device("cpu")
+        # Examples, loss and right answers since the last record; the largest norm since the last check.
+        self._sums = torch.tensor([*counters["tally"], 0.0], dtype=torch.float64).to(self._device)
         self.bar = tqdm(total=steps, initial=self.step, unit="step", leave=False, disable=fabric.global_rank > 0)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.bar.close()
 
     @property
     def counters(self) -> dict:
         """All numbers that the training needs to go on from here."""
         same = {"step": self.step, "images": self.images, "best": self.best}
-        return same | {"seconds": self.seconds, "tally": self._tally.tolist()}
+        return same | {"seconds": self.seconds, "tally": self._sums.tolist()[:3]}
 
     @property
     def seconds(self) -> float:
         """For how long it has been training, in all its parts."""
         return self._seconds + time.monotonic() - self._began
 
-    def count(self, examples: int, loss: float, right: int, stop: bool) -> tuple[int, bool]:
-        """Add up a batch over all processes: how many examples it had, and whether any process is to stop."""
-        found = torch.tensor([examples, loss, right, stop], dtype=torch.float64)
-        if self.fabric.world_size > 1:
-            found = found.to(self.fabric.device)
-            torch.distributed.all_reduce(found)  # fabric's own waits for everyone once more before it
-            found = found.cpu()
-        self._tally += found[:3]
-        return int(found[0]), bool(found[3])
+    def count(self, examples: int, loss, right, stop: bool) -> tuple[int, bool]:
+        """Add up a batch over all processes: how many examples it had, and whether any process is to stop.
 
-    def check(self, norm: float, classes: int, learning_rate: float, advice) -> None:
-        """Raise FloatingPointError if the loss is no number any more, or far above what guessing gives."""
-        mean = (self._tally[1] / self._tally[0]).item()
-        if not math.isfinite(mean + norm) or (self._tally[0] >= 2_000 and mean > 2 * math.log(classes)):
+        Args:
+            examples: of this process.
+            loss, right: of these, their summed loss and how many were answered rightly: tensors of one number.
+            stop: whether this process is to stop.
+        """
+        if self.fabric.world_size > 1:
+            found = [examples, loss.item(), right.item(), stop]
+            found = torch.tensor(found, dtype=torch.float64, device=self.fabric.device)
+            torch.distributed.all_reduce(found)  # fabric's own waits for everyone once more before it
+            examples, stop = int(found[0].item()), bool(found[3].item())
+            loss, right = found[1], found[2]
+        for place, number in enumerate((examples, loss.to(self._device), right.to(self._device))):
+            self._sums[place].add_(number)
+        return examples, stop
+
+    def note(self, norm, classes: int) -> None:
+        """Note the norm of a batch's gradient, a tensor of one number, and how many answers there are."""
+        self._sums[3] = torch.maximum(self._sums[3], norm.to(self._device))  # not a number, if one of them is none
+        self._classes = classes
+
+    def check(self, learning_rate: float, advice) -> None:
+        """Look at what was counted since the last check.
+
+        Raises:
+            FloatingPointError: if a loss or a norm is no number any more, or the mean loss is far above what guessing
+                gives.
+        """
+        first, self._checked = self._checked + 1, self.step
+        examples, loss, right, norm = self._sums.tolist()
+        mean = loss / examples
+        if not math.isfinite(mean + norm) or (examples >= 2_000 and mean > 2 * math.log(self._classes)):
+            when = f"step {self.step}" if first == self.step else f"one of the steps {first} to {self.step}"
             raise FloatingPointError(
-                f"the training failed at step {self.step + 1}: the loss is {mean:.3g}, the norm of the gradient"
-                f" {norm:.3g}. Try a lower learning_rate than {learning_rate}.{advice()}"
+                f"the training failed at {when}: the loss is {mean:.3g}, the norm of the gradient {norm:.3g}. Try a"
+                f" lower learning_rate than {learning_rate}.{advice()}"
             )
+        self._sums[3] = 0.0
+        pace = f"{self._read / (time.monotonic() - self._began):,.0f}/s"
+        self.bar.set_postfix(loss=f"{mean:.3f}", accuracy=f"{right / examples:.1%}", images=pace, refresh=False)
 
     def advance(self, examples: int) -> None:
         """A step has been taken."""
         self.step, self.images, self._read = self.step + 1, self.images + examples, self._read + examples
-        _, loss, accuracy = (self._tally / self._tally[0]).tolist()
-        pace = f"{self._read / (time.monotonic() - self._began):,.0f}/s"
-        self.bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}", images=pace, refresh=False)
         self.bar.update()
 
     def record(self, learning_rate: float, validation) -> bool:
         """Note how it went since the last record; true if ``validation``, an Evaluation or None, is the best so far."""
-        _, loss, accuracy = (self._tally / self._tally[0]).tolist()
-        record = {"step": self.step, "images": self.images, "learning_rate": learning_rate, "loss": loss}
-        record |= {"accuracy": accuracy}
+        examples, loss, right, _ = self._sums.tolist()
+        record = {"step": self.step, "images": self.images, "learning_rate": learning_rate, "loss": loss / examples}
+        record |= {"accuracy": right / examples}
         better = False
         if validation is not None:
             record |= {"validation_loss": validation.loss, "validation_accuracy": validation.accuracy}
@@ -78,5 +112,5 @@ class Monitor:
             better = self.best is None or found > self.best
             self.best = found if better else self.best
         self.records.append(record | {"seconds": round(self.seconds, 1)})
-        self._tally.zero_()
+        self._sums.zero_()
         return better

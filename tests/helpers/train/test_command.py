@@ -33,7 +33,7 @@ def test_interrupt_ends_cleanly_says_how_to_go_on_and_the_same_command_does(tmp_
         _, said = run.communicate()
     assert run.returncode == 130 and "Traceback" not in said, said
     assert "stopped after step" in said and "python -m helpers.train recipe-identity" in said
-    assert 100 <= checkpoint.load(tmp_path / "a" / checkpoint.LAST)["counters"]["step"] < 375
+    assert 100 <= checkpoint.load(tmp_path / "a" / checkpoint.LAST)[1]["counters"]["step"] < 375
     assert run_python(*command, tmp_path / "a").returncode == 0
     one, other = (checkpoint.read_log(tmp_path / folder / checkpoint.LOG) for folder in ("whole", "a"))
     assert len(one) > 1 and [{**row, "seconds": 0} for row in one] == [{**row, "seconds": 0} for row in other]
@@ -49,6 +49,15 @@ def test_torchrun_starts_the_command(tmp_path):
     assert "2 processes" in record["machine"] and record["parameters"] == 7850
     assert record["command"] == "python -m helpers.train " + " ".join(quick)
     assert [row["step"] for row in checkpoint.read_log(tmp_path / "recipe-identity.csv")] == [50, 94]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["--epochs 0.001", "--epochs 0.0001 --batch-size 1"])
+def test_two_processes_with_next_to_nothing_to_do(tmp_path, options):
+    command = f"-m helpers.train recipe-identity {options} --devices 2 --precision 32-true --output".split()
+    run = run_python(*command, tmp_path, OMP_NUM_THREADS="2")
+    assert run.returncode == 0 and "Traceback" not in run.stderr, run.stderr
+    assert checkpoint.read_record("recipe-identity", tmp_path)["step"] >= 1
 
 
 def test_options_change_what_the_name_stands_for():
@@ -73,32 +82,45 @@ def test_every_field_of_the_configuration_is_an_option_and_explained():
     assert "helpers/checkpoints" not in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "arguments, said",
-    [
-        ("{quick} --output {folder}/file", "cannot be used as a folder"),
-        ("{quick} --deep-supervision 0.3", r"which recipe-identity \(FlattenedClassifier\) cannot give"),
-        ("{quick} --learning-rate 0", r"learning_rate must be positive, got 0\.0"),
-        ("smnist --devices 1 --set mixer=rnn", "mixer must be one of mamba, mamba-rope, memoryless, .*, got 'rnn'"),
-        ("smnist --devices 1 --set d_modle=32", "unexpected keyword argument 'd_modle'"),
-    ],
-)
-def test_what_is_wrong_ends_the_command_with_one_sentence(tmp_path, capsys, arguments, said):
+def test_a_folder_that_cannot_be_used_ends_the_command_with_one_sentence(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    given = arguments.format(quick=" ".join(QUICK), folder=tmp_path).split()
-    output = [] if "--output" in given else ["--output", str(tmp_path / "a")]
-    assert main([*given, *output]) == 1
-    assert re.search(said, capsys.readouterr().err)
+    assert main([*QUICK, "--output", str(tmp_path / "file")]) == 1
+    assert "cannot be used as a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["smnist", "--set", "d_model"], "must be ARGUMENT=VALUE, such as d_model=32, got 'd_model'"),
-        (["mnist"], "invalid choice: 'mnist'"),
+        ("smnist --set d_model", "must be ARGUMENT=VALUE, such as d_model=32, got 'd_model'"),
+        ("mnist", "invalid choice: 'mnist'"),
+        ("{quick} --deep-supervision 0.3", "which recipe-identity (FlattenedClassifier) cannot give"),
+        ("{quick} --learning-rate 0", "learning_rate must be positive, got 0.0"),
+        ("{quick} --learning-rate nan", "learning_rate must be positive, got nan"),
+        ("{quick} --epochs inf", "epochs must be positive, got inf"),
+        ("{quick} --save-every 0", "save_every must be positive, got 0"),
+        ("{quick} --log-every 0", "argument --log-every: must be a whole number, at least 1, got '0'"),
+        ("{quick} --devices -1", "argument --devices: must be a whole number, at least 1, got '-1'"),
+        ("{quick} --batch-size 0", "argument --batch-size: must be a whole number, at least 1, got '0'"),
+        ("smnist --set mixer=rnn", "mixer must be one of mamba, mamba-rope, memoryless, "),
+        ("smnist --set d_modle=32", "unexpected keyword argument 'd_modle'"),
+        ("smnist --set classes=5", "classes must be 10, as many as there are digits, got 5"),
+        ("smnist --set length=700", "pixels must be (batch, length, channels) = (batch, 700, 1)"),
+        ("smnist --set d_state=3", "d_state must be even and at least 2, got 3"),
     ],
 )
-def test_what_cannot_be_read_is_refused(capsys, arguments, said):
+def test_what_cannot_be_is_refused_in_one_line_before_anything_is_done(tmp_path, capsys, arguments, said):
+    folder = tmp_path / "a"
     with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2 and said in capsys.readouterr().err
+        main([*arguments.format(quick=" ".join(QUICK)).split(), "--output", str(folder)])
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and said in told.splitlines()[-1], told
+    assert not folder.exists()
+
+
+def test_data_that_cannot_be_had_are_noticed_first(tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MNIST_ROOT", str(tmp_path / "file"))
+    with pytest.raises(SystemExit) as stop:
+        main([*QUICK, "--output", str(tmp_path / "a")])
+    assert stop.value.code == 2 and str(tmp_path / "file") in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()

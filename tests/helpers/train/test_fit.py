@@ -1,5 +1,6 @@
 """The loop that fits a classifier, and how it is evaluated."""
 
+import contextlib
 import copy
 import itertools
 import logging
@@ -152,6 +153,8 @@ def test_evaluate():
     expected = (right - 1) * result.accuracy + right * (1 - result.accuracy)
     assert abs(result.loss - expected.item()) < 1e-5
     assert model.training, "the model is left in the mode it was in"
+    train.evaluate(model.eval(), digits)
+    assert not model.training
     assert str(result).startswith(f"{result.accuracy:.2%} (95 % interval ")
 
 
@@ -159,3 +162,12 @@ def test_interval():
     # Newcombe, Statistics in Medicine 17 (1998), table I: 81 of 263, and 0 of 20.
     assert [round(x, 4) for x in train.wilson_interval(81 / 263, 263)] == [0.2553, 0.3662]
     assert [round(x, 4) for x in train.wilson_interval(0, 20)] == [0.0, 0.1611]
+
+
+def test_evaluate_leaves_every_module_in_its_mode_also_when_it_fails():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(), torch.nn.Linear(4, 2))
+    model[1].eval()
+    for labels in (torch.tensor([0, 1]), torch.tensor([0, 2])):
+        with contextlib.suppress(ValueError):
+            train.evaluate(model, [(torch.zeros(2, 4), labels)])
+        assert [module.training for module in model] == [True, False, True] and model.training
