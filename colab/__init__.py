@@ -4,4 +4,6 @@
 ``wheels`` (whose table is ``wheels.json``), has ``install`` put one in place and ``verify`` prove it, and says in four
 lines what came of it. ``build`` compiles upstream's source, if asked. Whatever can hang or crash runs in a process of
 its own, through ``steps``. ``links`` writes the first cell and the badges. ``report`` is for an issue.
+
+``gpu`` and ``gpu_parts`` are something else: all that needs a GPU, for a machine that has one for minutes.
 """

@@ -66,6 +66,11 @@ def choose(here: machine.Machine, deadline: Deadline, building: bool = False) ->
     raise Failed("no scan is right here, not even in plain PyTorch")
 
 
+def upstream(here: machine.Machine, deadline: Deadline, network: bool = True) -> Choice | None:
+    """Upstream's kernel, whatever it takes: the one that is installed, a wheel that fits, or compiled, for minutes."""
+    return _installed(here, deadline, []) or (network and _wheel(here, deadline)) or _built(here, deadline)
+
+
 def _installed(here, deadline, without):
     """The kernel that is already there, if it is right. A wrong one is removed on Colab, and elsewhere its owner's."""
     if not install.present():

@@ -5,6 +5,7 @@ stay as they are. The first cell that fails ends the run with its notebook, its 
 """
 
 import argparse
+import math
 import shutil
 import sys
 import time
@@ -60,19 +61,26 @@ def results(notebook) -> str:
     return "".join(output.get("text", "") for cell in cells for output in cell.outputs)
 
 
-def execute(path: Path, target: Path, label: str, timeout: int) -> str:
-    """Execute one notebook into ``target``; return its results, or exit with what went wrong."""
+def execute(path: Path, target: Path, label: str, timeout: float, minutes: float = math.inf) -> str:
+    """Execute one notebook into ``target``; return its results, or exit with what went wrong.
+
+    Args:
+        path, target: of the notebook, and of the executed one.
+        label: what the line on the terminal begins with.
+        timeout: seconds that a cell may take.
+        minutes: that all of them may take.
+    """
     notebook = nbformat.read(path, as_version=4)
+    began = time.perf_counter()
     client = Client(
         notebook,
-        timeout=timeout,
+        timeout_func=lambda cell: max(1.0, min(timeout, 60 * minutes - (time.perf_counter() - began))),
         kernel_name="python3",
         coalesce_streams=True,
         extra_arguments=["--log-level=ERROR"],  # the kernel's own warnings are not the notebook's
         resources={"metadata": {"path": str(HERE)}},
     )
     client.label = label
-    began = time.perf_counter()
     try:
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
@@ -93,6 +101,9 @@ def main() -> None:
     where.add_argument("--output", type=Path, default=Path("build/notebooks"), help="folder (default: %(default)s)")
     where.add_argument("--in-place", action="store_true", help="overwrite the notebooks: for authors")
     parser.add_argument("--timeout", type=int, default=1800, help="seconds a cell may take (default: %(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="minutes a notebook may take (default: no limit)"
+    )
     arguments = parser.parse_args()
 
     paths = arguments.notebooks or sorted(HERE.glob("*.ipynb"))
@@ -105,7 +116,7 @@ def main() -> None:
     began, summary = time.perf_counter(), ""
     for number, path in enumerate(paths, start=1):
         target = path if arguments.in_place else arguments.output / path.name
-        summary += execute(path, target, f"[{number}/{len(paths)}] {path.stem}:", arguments.timeout)
+        summary += execute(path, target, f"[{number}/{len(paths)}] {path.stem}:", arguments.timeout, arguments.minutes)
     where = HERE if arguments.in_place else arguments.output.resolve()
     print(f"All {len(paths)} ran, in {(time.perf_counter() - began) / 60:.1f} minutes. They are in {where}")
     print(summary, end="")

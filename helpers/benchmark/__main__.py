@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from helpers import machine
-from helpers.benchmark import contenders
+from helpers import files, machine
+from helpers.benchmark import contenders, measure
 from helpers.benchmark.measure import format_bytes, format_duration, format_number, run_in_process
-from helpers.benchmark.report import TOLERANCE, BenchmarkSession, commit, table
+from helpers.benchmark.report import CHECKED, CONVOLUTION_TOLERANCE, TOLERANCE, BenchmarkSession, commit, table
 from helpers.scan import backends
 from helpers.testing import WrongResult, exact_scan, scan_inputs, worst_error
 from helpers.threads import keep_freed_memory
@@ -31,6 +31,13 @@ def scan(session):
 def channels(session):
     """our backends with two channels, where there is little to do in parallel"""
     _compare(session, "channels", "forward + backward, 2 channels", backends(session.device), 2 * session.batch, 2)
+
+
+def convolution(session):
+    """the short convolution and its SiLU: our backends"""
+    for backward, title in PASSES.items():
+        names = contenders.convolutions(session.device)
+        _compare(session, "convolution", f"convolution, {title}", names, session.batch, contenders.DIM, backward)
 
 
 def layers(session):
@@ -59,17 +66,26 @@ def length(session):
             session.say(f"{row.name}, {row.comparison}: {row.note}.")
 
 
-SECTIONS = {section.__name__: section for section in (scan, channels, layers, length)}
+SECTIONS = {section.__name__: section for section in (scan, channels, convolution, layers, length)}
 
 
 def _compare(session, section, title, names, batch, dim, backward=True):
-    """Time contenders at the session's length, and show them; those that are scans must be right."""
-    scans = names is not contenders.LAYERS
-    exact = scans and exact_scan(*scan_inputs(batch, session.length, session.device, dim))
+    """Time contenders at the session's length, and show them; scans and convolutions must be right."""
+    checked = min(batch, CHECKED)
+    exact, tolerance = None, TOLERANCE
+    if section == "convolution":
+        exact = contenders.exact_convolution(*contenders.convolution_inputs(checked, session.length, session.device))
+        tolerance = CONVOLUTION_TOLERANCE
+    elif section != "layers":
+        exact = exact_scan(*scan_inputs(checked, session.length, session.device, dim))
 
     def prepare(name):
-        call = _affordable(session, name, batch, session.length, backward, dim)
-        return call, {"note": f"differs by {_error(call, exact):.0e}"} if scans else {}
+        call, entries = _affordable(session, name, batch, session.length, backward, dim), {}
+        if exact is not None:
+            same = {"name": name, "device": session.device, "backward": backward, "dim": dim}
+            few = call if checked == batch else contenders.call(session.length, batch=checked, **same)
+            entries["note"] = f"differs by {_error(few, exact, tolerance):.0e}"
+        return call, entries | {"kernel_seconds": measure.kernel_seconds(call, session.device)}
 
     session.show(session.compare(section, title, names, prepare, batch, session.length))
 
@@ -95,10 +111,10 @@ def _affordable(session, name, batch, length, backward=True, dim=contenders.DIM)
     return make(length)
 
 
-def _error(call, exact):
+def _error(call, exact, tolerance=TOLERANCE):
     error = worst_error(call(), exact)
-    if not error <= TOLERANCE:  # also if it is not a number
-        raise WrongResult(f"wrong: differs by {error:.1e}, more than {TOLERANCE:.0e}")
+    if not error <= tolerance:  # also if it is not a number
+        raise WrongResult(f"wrong: differs by {error:.1e}, more than {tolerance:.0e}")
     return error
 
 
@@ -106,7 +122,7 @@ def _parse(arguments):
     parser = argparse.ArgumentParser(
         prog="python -m helpers.benchmark",
         description="Measure what each way to run a selective scan costs. Exit status 1: one of our own is wrong.",
-        epilog="sections:\n" + "\n".join(f"  {name:10}{section.__doc__}" for name, section in SECTIONS.items()),
+        epilog="sections:\n" + "\n".join(f"  {name:13}{section.__doc__}" for name, section in SECTIONS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
@@ -126,6 +142,13 @@ def _parse(arguments):
     for name, least in {"repeats": 1, "batch": 1, "length": 1, "longest": SHORTEST}.items():
         if getattr(options, name) < least:
             parser.error(f"--{name} must be at least {least}, got {getattr(options, name)}")
+    for name in ("seconds", "gigabytes"):
+        if not getattr(options, name) >= 0:
+            parser.error(f"--{name} must be 0 or more, got {getattr(options, name)}")
+    try:
+        files.check_folder(options.output)
+    except OSError as error:
+        parser.error(f"--output must be a folder that can be written to: {error}")
     return options
 
 
@@ -148,7 +171,8 @@ def main(arguments=None) -> int:
         f" {record['date']}, commit {record['commit'] or 'unknown'}.\n\n"
         f"{contenders.DIM} channels, {contenders.D_STATE} states, float32. Times are medians of at least"
         f" {session.repeats} rounds; in each of them all contenders of a table take turns. Ratios are to the first row,"
-        f" round by round. Nothing is run that would take more than {format_duration(session.seconds)} or"
+        f' round by round. On a GPU "kernels" is the time of a call whose kernels it starts by itself, replayed as a'
+        f" CUDA graph. Nothing is run that would take more than {format_duration(session.seconds)} or"
         f" {format_bytes(session.gigabytes * 1e9)}."
     )
     try:

@@ -1,10 +1,11 @@
-"""What is compared: every way at hand to run a selective scan, and the layers that do the work of a Mamba block.
+"""What is compared: every way at hand to run a selective scan, the short convolution, and layers of equal width.
 
 A contender is made by its name. Our own backends are always there; the public packages are optional. Of each package
 we take what it would itself use, and only the scan, so that all do the same work: bias, softplus, recurrence, skip
 connection, gate.
 """
 
+import contextlib
 import functools
 import importlib.util
 import inspect
@@ -14,7 +15,7 @@ from types import ModuleType
 import torch
 import torch.nn.functional as F
 
-from helpers import layers
+from helpers import conv, layers
 from helpers.benchmark import measure
 from helpers.scan import selective_scan
 from helpers.scan.mamba_ssm_kernel import KERNEL
@@ -69,17 +70,46 @@ def _transformers():
 
 
 PUBLIC = {"selective_scan_ref": _upstream, "mambapy": _mambapy, COMPILED: _transformers}
+CONVOLUTIONS = {f"convolution, {backend}": backend for backend in conv.BACKENDS}
 LAYERS = {"Mamba block": layers.Mamba, "LSTM": layers.LSTM, "attention": layers.Attention}
 
 
+def convolutions(device) -> list[str]:
+    """Those of ``CONVOLUTIONS`` that run on ``device``."""
+    one, found = torch.ones(1, 1, 1, device=device), []
+    for name, backend in CONVOLUTIONS.items():
+        with contextlib.suppress(ValueError):
+            conv.causal_conv1d(one, one[0], activation="silu", backend=backend)
+            found.append(name)
+    return found
+
+
+def convolution_inputs(batch, length, device, dim=DIM):
+    """The arguments of the convolution by name, and a gradient of its output; sequences lie channels last."""
+    random = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=random).to(device)
+
+    inputs = {"x": normal(batch, length, dim).mT, "weight": normal(dim, 4), "bias": normal(dim)}
+    return {name: x.requires_grad_() for name, x in inputs.items()}, normal(batch, length, dim).mT
+
+
+def exact_convolution(inputs, dy) -> list:
+    """Output and gradients of the convolution and its SiLU in float64."""
+    exact = {name: x.detach().double().requires_grad_() for name, x in inputs.items()}
+    function = functools.partial(conv.causal_conv1d, **exact, activation="silu", backend="reference")
+    return with_gradients(function, exact, dy.double())
+
+
 def call(length, *, name, batch, device, backward, dim=DIM):
-    """Make a function without arguments that runs a scan or a layer, and returns ``[y]``.
+    """Make a function without arguments that runs a scan, a convolution or a layer, and returns ``[y]``.
 
     Args:
         length, batch, device: of the sequences.
-        name: one of ``helpers.scan.backends(device)``, of ``PUBLIC`` or of ``LAYERS``.
+        name: one of ``helpers.scan.backends(device)``, of ``PUBLIC``, ``CONVOLUTIONS`` or ``LAYERS``.
         backward: whether the function also returns the gradients of all inputs, after ``y``.
-        dim: channels of a scan; layers are of width ``D_MODEL``.
+        dim: channels of a scan or a convolution; layers are of width ``D_MODEL``.
 
     Raises:
         helpers.benchmark.measure.NotRun: if its package is not installed.
@@ -90,6 +120,10 @@ def call(length, *, name, batch, device, backward, dim=DIM):
         x, dy = (torch.randn(batch, length, D_MODEL, device=device) for _ in range(2))
         inputs = {"x": x.requires_grad_(), **dict(layer.named_parameters())}
         function = functools.partial(layer, x)
+    elif name in CONVOLUTIONS:
+        inputs, dy = convolution_inputs(batch, length, device, dim)
+        options = {"activation": "silu", "backend": CONVOLUTIONS[name]}
+        function = functools.partial(conv.causal_conv1d, *inputs.values(), **options)
     else:
         scan = PUBLIC[name]() if name in PUBLIC else functools.partial(selective_scan, backend=name)
         inputs, dy = scan_inputs(batch, length, device, dim)
@@ -100,8 +134,8 @@ def call(length, *, name, batch, device, backward, dim=DIM):
 
 
 def bytes_needed(name, batch, length, backward, dim=DIM) -> int:
-    """About how much memory a scan takes in addition to its inputs. Layers are not known: 0."""
-    states = 0 if name in LAYERS else TEMPORARIES.get(name, MOST_TEMPORARIES)[backward]
+    """About how much memory a scan takes in addition to its inputs. Of convolutions and layers it is not known: 0."""
+    states = 0 if name in (*CONVOLUTIONS, *LAYERS) else TEMPORARIES.get(name, MOST_TEMPORARIES)[backward]
     return states * 4 * batch * length * dim * D_STATE
 
 

@@ -1,9 +1,10 @@
-"""How memory is measured, what a call would cost at a greater length, and how such numbers are written."""
+"""How memory and a GPU's time are measured, what a longer call would cost, and how such numbers are written."""
 
 import contextlib
 import ctypes
 import math
 import re
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_all_start_methods, get_context
@@ -12,6 +13,8 @@ from pathlib import Path
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from helpers.cuda_graph import WARM_UP, Recording
 
 
 class NotRun(Exception):
@@ -42,6 +45,30 @@ def peak_bytes(function, device) -> int | None:
 
 def _high_water_mark():
     return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
+
+
+def kernel_seconds(function, device, calls=20) -> float | None:
+    """Seconds that a GPU works on a call, without what Python needs to start its kernels: they are replayed.
+
+    ``None`` on a CPU, and where they cannot be recorded as a CUDA graph. What a call reads may still be in the GPU's
+    cache from the call before.
+    """
+    if torch.device(device).type != "cuda":
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it would say that it cannot be recorded
+        repeat = Recording()
+        for _ in range(WARM_UP + 1):
+            repeat(function)
+    if repeat.graph is None:
+        return None
+    began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    began.record()
+    for _ in range(calls):
+        repeat(function)
+    ended.record()
+    ended.synchronize()
+    return began.elapsed_time(ended) / 1e3 / calls
 
 
 def bytes_moved(function) -> int:

@@ -18,7 +18,9 @@ from helpers.benchmark import contenders, measure
 from helpers.benchmark.measure import NotRun, format_bytes, format_duration, format_number
 from helpers.testing import WrongResult
 
-TOLERANCE = 1e-4  # max|x - y| / max|y| of the output and of every gradient
+TOLERANCE = 1e-4  # max|x - y| / max|y| of the output and of every gradient of a scan
+CONVOLUTION_TOLERANCE = 5e-3  # a GPU may multiply in TF32, which has 10 bits
+CHECKED = 16  # sequences at most that are held against the exact result
 AT_LEAST = 1.0  # seconds that a comparison lasts
 
 
@@ -33,6 +35,7 @@ class Row(NamedTuple):
     seconds: float | None = None  # the median of the rounds
     ratio: float | None = None  # to the first contender timed in the comparison, the median over the rounds
     rounds: tuple[float, ...] = ()  # seconds
+    kernel_seconds: float | None = None  # of a call whose kernels a GPU starts by itself
     peak_bytes: int | None = None
     note: str = ""
 
@@ -93,11 +96,19 @@ class BenchmarkSession:
 
     def show(self, rows) -> None:
         """Say the rows of one comparison, as a table."""
-        lines = []
+        header, lines, kernels = (
+            [rows[0].comparison, "ms", "ratio", "note"],
+            [],
+            any(row.kernel_seconds for row in rows),
+        )
+        if kernels:
+            header.insert(3, "kernels, ms")
         for row in rows:
-            timed = (format_number(row.seconds * 1e3), f"{row.ratio:.2f}") if row.seconds else ("", "")
-            lines.append((row.name, *timed, row.note))
-        self.say(table([rows[0].comparison, "ms", "ratio", "note"], lines))
+            cells = [format_number(row.seconds * 1e3), f"{row.ratio:.2f}"] if row.seconds else ["", ""]
+            if kernels:
+                cells.append(format_number(row.kernel_seconds * 1e3) if row.kernel_seconds else "")
+            lines.append((row.name, *cells, row.note))
+        self.say(table(header, lines))
 
     def write(self, folder: Path, record: dict) -> None:
         """Write ``benchmark.md``, ``.json`` (``record``, and the rows) and, if length was varied, ``.png``."""

@@ -58,6 +58,13 @@ def test_failing_cell_stops_the_run(notebook, tmp_path, source, said):
     assert not (tmp_path / "out" / "notebook.ipynb").exists()
 
 
+def test_a_notebook_has_so_many_minutes_and_ends_in_the_cell_where_they_are_over(notebook, tmp_path):
+    path = notebook(*["import time; time.sleep(3)"] * 20)
+    done = run(path, "--output", tmp_path / "out", "--minutes", "0.12")
+    assert done.returncode == 1 and "timed out" in done.stderr
+    assert any(f"notebook: failed in cell {cell} of 21" in done.stderr for cell in (2, 3, 4, 5))
+
+
 def test_run_names_a_notebook_that_is_not_there():
     done = run("none.ipynb")
     assert done.returncode == 2 and "there is no notebook none.ipynb" in done.stderr

@@ -101,10 +101,12 @@ def test_public_packages_are_right_or_not_timed(whole):
 
 def test_help_and_arguments_that_cannot_be(capsys):
     for arguments, status, told in (
-        (["--help"], 0, "  channels  our backends with two channels"),
+        (["--help"], 0, "  channels     our backends with two channels"),
         (["--only", "scan", "lenght"], 2, "invalid choice: 'lenght'"),
         (["--repeats", "0"], 2, "--repeats must be at least 1, got 0"),
         (["--longest", "255"], 2, "--longest must be at least 256, got 255"),
+        (["--seconds", "nan"], 2, "--seconds must be 0 or more, got nan"),
+        (["--output", __file__], 2, "--output must be a folder that can be written to"),
     ):
         with pytest.raises(SystemExit) as stop:
             benchmark.main(arguments)
@@ -193,6 +195,36 @@ def test_upstream_is_imported_and_leaves_no_kernel_behind():
     code = "import sys; from helpers.benchmark import contenders; contenders._upstream(); print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "mamba_ssm.ops" in run.stdout and contenders.KERNEL not in run.stdout, run.stderr
+
+
+def test_a_wrong_convolution_is_an_exit_status(command, monkeypatch):
+    monkeypatch.setattr(contenders, "CONVOLUTIONS", {"right": "reference", "wrong": "reference"})
+    make = contenders.call
+
+    def one_is_wrong(length, *, name, **options):
+        call = make(length, name=name, **options)
+        return call if name == "right" else lambda: [1.01 * x for x in call()]
+
+    monkeypatch.setattr(contenders, "call", one_is_wrong)
+    status, rows, _ = command("--only", "convolution")
+    assert status == 1 and rows["right"]["seconds"] and not rows["wrong"]["seconds"]
+    assert rows["wrong"]["note"] == "wrong: differs by 1.0e-02, more than 5e-03"
+
+
+def test_of_a_large_batch_a_part_is_checked(command, monkeypatch):
+    monkeypatch.setattr(benchmark, "CHECKED", 1)
+    monkeypatch.setattr(contenders, "PUBLIC", {})
+    status, rows, _ = command("--only", "scan", "convolution")
+    assert status == 0 and all(row["note"].startswith("differs by") and row["batch"] == 2 for row in rows.values())
+
+
+def test_kernels_have_a_column_where_they_were_timed(command, monkeypatch):
+    assert measure.kernel_seconds(raises, "cpu") is None
+    monkeypatch.setattr(measure, "kernel_seconds", lambda call, device: 1.5e-3)
+    monkeypatch.setattr(contenders, "PUBLIC", {})
+    _, rows, said = command("--only", "convolution")
+    assert all(row["kernel_seconds"] == 1.5e-3 for row in rows.values())
+    assert re.search(r"\| +ms \| ratio \| kernels, ms \| note", said) and said.count("|        1.50 |") == 2 * len(rows)
 
 
 # --- budgets ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,145 @@
+"""Everything that needs a GPU, for a machine with one that can be had for minutes: ``python -m colab.gpu``.
+
+Part after part: our GPU tests; upstream's kernel, and the tests that hold us to it; the benchmark; every page; the
+training, captured against plain. Each is a process of its own (``colab/gpu_parts.py``) that writes its record, a JSON
+file that ``experiments/gpu`` takes as it is, while it goes. A part that fails, hangs or crashes does not stop the
+others; at the end a table says what came of each. Without a GPU it is a rehearsal: each part as far as it goes.
+
+A bare machine without a network needs torch with Triton, and what else it lacks as wheels in a folder that travels
+along. To fill one for Python 3.12 on Linux, 19 MB, the second line for upstream's source::
+
+    pip download --no-deps --dest build/packages --only-binary=:all: --python-version 3.12 --implementation cp \\
+        --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 -r colab/gpu-packages.txt
+    MAMBA_FORCE_BUILD=TRUE MAMBA_SKIP_CUDA_BUILD=TRUE \\
+        pip download --no-deps --dest build/packages --no-binary=:all: --no-build-isolation mamba-ssm==2.3.2.post1
+
+There it is ``python -m colab.gpu --packages build/packages``. Standard library only: it works where torch does not.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import shutil
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+from colab import install
+from colab.steps import ROOT, Deadline, Failed, TooSlow, python, run
+from helpers import files
+
+MINUTES = 8.0
+# In this order. What one leaves of its share, in minutes, the others get.
+PARTS = {"tests": 1.25, "upstream": 4.0, "benchmark": 0.75, "pages": 1.25, "training": 0.75}
+WORTH = 2  # seconds below which no part is begun
+
+
+class Part(NamedTuple):
+    """One part, and the process that does it."""
+
+    name: str
+    share: float
+    command: list[str]  # is also told ``--seconds``, how long it may take
+
+
+class Result(NamedTuple):
+    """What came of a part."""
+
+    part: str
+    result: str  # "passed", "failed", "out of time" or "not reached"
+    seconds: int
+    note: str
+
+
+def attempt(parts: list[Part], minutes: float, folder: Path) -> list[Result]:
+    """Do one part after another, write what came of each into its record and into ``summary.md``, and return that.
+
+    Args:
+        parts: each writes ``<name>.json`` into ``folder`` as long as it runs, if it has something to say.
+        minutes: for all of them.
+        folder: of the records.
+    """
+    deadline, results = Deadline(60 * minutes), []
+    for number, part in enumerate(parts):
+        limit = deadline.left() * part.share / sum(each.share for each in parts[number:])
+        results.append(_attempt(part, limit, deadline, folder / f"{part.name}.json"))
+        print(f"{part.name}: {results[-1].result} after {results[-1].seconds} s. {results[-1].note}", flush=True)
+        missing = [Result(each.name, "not reached", 0, "") for each in parts[number + 1 :]]
+        files.write(folder / "summary.md", f"{table([*results, *missing])}\n".encode())
+    return results
+
+
+def _attempt(part, limit, deadline, record):
+    record.unlink(missing_ok=True)
+    if limit < WORTH:
+        return Result(part.name, "not reached", 0, "no time was left for it")
+    began = time.monotonic()
+    try:
+        result, note = "passed", run([*part.command, "--seconds", f"{limit:.0f}"], deadline, limit)
+    except TooSlow as failure:
+        result, note = "out of time", str(failure)
+    except Failed as failure:
+        result, note = "failed", str(failure)
+    seconds = round(time.monotonic() - began)
+    found = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {"part": part.name}
+    found |= {"result": result, "seconds": seconds, "note": note}
+    files.write(record, (json.dumps(found, indent=2) + "\n").encode())
+    return Result(part.name, result, seconds, note)
+
+
+def table(results: list[Result]) -> str:
+    """A Markdown table of results."""
+    lines = [Result._fields, ("---", "---", "---:", "---"), *results]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |" for line in lines)
+
+
+def unpack(folder: Path, target: Path) -> list[str]:
+    """Unpack the wheels in ``folder`` of which no version is installed here; returns their names."""
+    shutil.rmtree(target, ignore_errors=True)
+    found = []
+    for wheel in sorted(folder.glob("*.whl")):
+        name = wheel.name.partition("-")[0]
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(target)
+            found.append(name)
+    return found
+
+
+def main(arguments=None) -> int:
+    """Run the command; returns its exit status: 0 if every part passed."""
+    parser = argparse.ArgumentParser(prog="python -m colab.gpu", description=__doc__.partition("\n")[0])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
+                        help=f"some of {', '.join(PARTS)} (default: all)")  # fmt: skip
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="for all of it (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "gpu", help="folder of the records")
+    parser.add_argument("--packages", type=Path, help="folder of wheels that travelled along; no other is looked for")
+    parser.add_argument("--commit", help="of this code, where git cannot tell")
+    parser.add_argument("--rehearse", action="store_true", help="as far as it goes without a GPU")
+    options = parser.parse_args(arguments)
+    folder, places = options.output.resolve(), [str(ROOT), str(install.FOLDER)]
+    if options.packages:
+        unpacked = unpack(options.packages, ROOT / "build" / "gpu-packages")
+        print(f"Unpacked: {', '.join(unpacked) or 'nothing, all is here'}.", flush=True)
+        places.append(str(ROOT / "build" / "gpu-packages"))
+        os.environ |= {"PIP_FIND_LINKS": str(options.packages.resolve()), "PIP_NO_INDEX": "1"}
+    os.environ["PYTHONPATH"] = os.pathsep.join([*places, *filter(None, [os.environ.get("PYTHONPATH")])])
+    more = ["--rehearse"] * options.rehearse + (["--commit", options.commit] if options.commit else [])
+    parts = [
+        Part(name, PARTS[name], python("-m", "colab.gpu_parts", name, "--output", folder / f"{name}.json", *more))
+        for name in PARTS
+        if name in options.parts
+    ]
+    print(f"{len(parts)} parts in {options.minutes:g} minutes; records go to {folder}.", flush=True)
+    results = attempt(parts, options.minutes, folder)
+    print(f"\n{table(results)}")
+    return 0 if all(result.result == "passed" for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
