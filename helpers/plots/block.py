@@ -1,9 +1,11 @@
 """Page 5: the block, its step sizes, and what is missed without a part."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
-from helpers.plots.style import BLUE, GREEN, LINES, ORANGE, styled
+from helpers.plots.style import BLUE, GREEN, ORANGE, in_style, styled
 
 
 @styled
@@ -73,7 +75,7 @@ def initial_steps(steps, spans):
     share = [(i + 0.5) / len(steps) for i in range(len(steps))]
     left.plot(share, steps.sort().values.tolist(), ".", color=BLUE)
     left.set(ylabel="step size Δ", yscale="log")
-    for (name, values), (color, marker, _) in zip(spans.items(), LINES, strict=False):
+    for (name, values), (color, marker, _) in in_style(spans.items()):
         right.plot(share, values.sort().values.tolist(), marker, color=color, markersize=4, label=name)
     right.axhline(784, color="black", linewidth=0.8, linestyle=":")
     right.set(ylabel="positions until 1/e is left", yscale="log")
@@ -91,7 +93,7 @@ def ablations(accuracies, levels):
         mean = sum(values) / len(values)
         axes.barh(row, mean, 0.6, color=BLUE, alpha=0.35)
         axes.plot(values, [row] * len(values), "o", color=BLUE, markersize=4)
-    for (name, level), (_, _, dashes) in zip(levels.items(), LINES[1:], strict=False):
+    for (name, level), dashes in zip(levels.items(), itertools.cycle(("--", "-.", ":")), strict=False):
         axes.axvline(level, color="black", linewidth=1, linestyle=dashes, label=f"{name}: {level:.1%}")
     axes.set_yticks(range(len(accuracies)), accuracies)
     axes.invert_yaxis()

@@ -8,18 +8,22 @@ from helpers.plots.style import styled
 
 @styled
 def confusion(labels, predictions):
-    """How often each digit (row) was taken for each (column), in percent of the row. Both int64 ``(n,)``."""
-    counts = torch.zeros(10, 10)
-    counts.index_put_((labels, predictions), torch.ones(len(labels)), accumulate=True)
+    """How often each class (row) was taken for each (column), in percent of the row. Both int64 ``(n,)``.
+
+    There are as many classes as the largest number says; the row of one that never occurs stays empty.
+    """
+    classes = 1 + int(torch.maximum(labels, predictions).max())
+    counts = torch.bincount(classes * labels + predictions, minlength=classes**2).view(classes, classes)
     shares = 100 * counts / counts.sum(1, keepdim=True)
-    _, axes = plt.subplots(figsize=(5, 4.6))
+    side = 0.4 * max(classes, 4)  # each cell has room for its number
+    _, axes = plt.subplots(figsize=(side + 1, side + 0.6))
     # The root lets a percent be seen beside a hundred.
     axes.imshow(shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=10)
-    for row in range(10):
-        for column in range(10):
-            if shares[row, column] >= 0.05:
-                light = shares[row, column] > 40
-                text = f"{shares[row, column]:.1f}"
-                axes.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if light else "black")
+    for row, column in (shares >= 0.05).nonzero().tolist():
+        share = shares[row, column].item()
+        color = "white" if share > 40 else "black"
+        axes.text(column, row, f"{share:.1f}", ha="center", va="center", fontsize=7, color=color)
     axes.grid(False)
-    axes.set(xlabel="answer", ylabel="digit", xticks=range(10), yticks=range(10), title="percent of each digit")
+    axes.set(
+        xlabel="answer", ylabel="class", xticks=range(classes), yticks=range(classes), title="percent of each class"
+    )

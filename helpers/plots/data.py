@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.ticker import PercentFormatter
 
-from helpers.plots.style import BLUE, LINES, show_image, styled
+from helpers.plots.style import BLUE, in_style, show_image, styled
 
 
 @styled
@@ -14,7 +14,7 @@ def digits(images, titles, columns=10):
     _, grid = plt.subplots(rows, columns, figsize=(8, 1.0 * rows), squeeze=False)
     for axes in grid.flat[len(images) :]:
         axes.set_visible(False)
-    for axes, image, title in zip(grid.flat, images, titles, strict=False):
+    for axes, (image, title) in zip(grid.flat, zip(images, titles, strict=True), strict=False):
         show_image(axes, image)
         axes.set_title(title, fontsize=9)
 
@@ -39,7 +39,7 @@ def neighbors(image, positions):
     right.plot(image.reshape(-1).numpy(), color="#bbbbbb", linewidth=1)
     first = min(row * 28 + column for row, column in positions.values())
     right.set(xlabel="position in the sequence", ylabel="ink (0 to 255)", xlim=(first - 12, first + 44))
-    for (name, (row, column)), (color, marker, _) in zip(positions.items(), LINES, strict=False):
+    for (name, (row, column)), (color, marker, _) in in_style(positions.items()):
         place = row * 28 + column
         left.plot(column, row, marker, color=color, markeredgecolor="white", markersize=8)
         right.plot(place, image[row, column].item(), marker, color=color, markersize=8, label=f"{name}: {place}")
@@ -51,7 +51,7 @@ def class_balance(labels):
     """How often each digit occurs. ``labels``: ``{name of the set: int64 (n,)}``."""
     _, axes = plt.subplots(figsize=(8, 2.4))
     width = 0.8 / len(labels)
-    for i, ((name, values), (color, _, _)) in enumerate(zip(labels.items(), LINES, strict=False)):
+    for i, ((name, values), (color, _, _)) in enumerate(in_style(labels.items())):
         share = (torch.bincount(values, minlength=10) / len(values)).tolist()
         places = [digit + (i - (len(labels) - 1) / 2) * width for digit in range(10)]
         axes.bar(places, share, width, color=color, label=f"{name} ({len(values):,})")

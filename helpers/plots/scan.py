@@ -3,14 +3,14 @@
 import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator
 
-from helpers.plots.style import LINES, styled
+from helpers.plots.style import in_style, styled
 
 
 @styled
 def against_length(lengths, values, ylabel, title):
     """What something costs against length, both logarithmic. ``values``: ``{name: value at each length}``."""
     _, axes = plt.subplots(figsize=(8, 3.2))
-    for (name, line), (color, marker, dashes) in zip(values.items(), LINES, strict=False):
+    for (name, line), (color, marker, dashes) in in_style(values.items()):
         axes.plot(lengths[: len(line)], line, color=color, marker=marker, linestyle=dashes, label=name)
     axes.set(xscale="log", yscale="log", xlabel="length", ylabel=ylabel, title=title)
     axes.set_xticks(lengths, [str(length) for length in lengths])
@@ -22,8 +22,7 @@ def against_length(lengths, values, ylabel, title):
 def costs(rows):
     """Time per position and peak memory against length. ``rows``: the benchmark's ``report.Row`` at all lengths."""
     _, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6))
-    lines = [*LINES, ("black", "x", "-")]  # on a GPU there are seven contenders
-    for name, (color, marker, dashes) in zip(dict.fromkeys(row.name for row in rows), lines, strict=False):
+    for name, (color, marker, dashes) in in_style(dict.fromkeys(row.name for row in rows)):
         style = {"color": color, "marker": marker, "linestyle": dashes, "markersize": 5}
         found = [row for row in rows if row.name == name]
         left.plot(

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.ticker import PercentFormatter
 
-from helpers.plots.style import BLUE, LINES, styled
+from helpers.plots.style import BLUE, in_style, styled
 
 
 @styled
@@ -15,7 +15,7 @@ def discretizations(times, exact, steps, versions):
     """
     _, axes = plt.subplots(figsize=(8, 3.0))
     axes.plot(times, exact, color="#999999", linewidth=3, label="continuous")
-    for (name, states), (color, marker, _) in zip(versions.items(), LINES, strict=False):
+    for (name, states), (color, marker, _) in in_style(versions.items()):
         axes.plot(steps, states, color=color, marker=marker, markersize=6, linestyle=":", linewidth=1, label=name)
     axes.set(xlabel="time", ylabel="state")
     axes.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
@@ -61,7 +61,7 @@ def copying(by_answer, noise, by_noise):
     ``by_answer``: ``{name: accuracy of each answer}``; ``noise``: numbers; ``by_noise``: ``{name: accuracy at each}``.
     """
     _, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
-    for (name, values), (color, marker, dashes) in zip(by_answer.items(), LINES, strict=False):
+    for (name, values), (color, marker, dashes) in in_style(by_answer.items()):
         style = {"color": color, "marker": marker, "linestyle": dashes, "label": name}
         left.plot(range(1, len(values) + 1), values, **style)
         if name in by_noise:

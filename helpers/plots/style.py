@@ -28,6 +28,13 @@ STYLE = {
 }
 
 
+def in_style(items):
+    """Pair each item with ``(color, marker, dashes)``: those of ``LINES``, and then each color with the next marker."""
+    for i, item in enumerate(items):
+        color, (_, marker, dashes) = LINES[i % 6][0], LINES[(i + i // 6) % 6]
+        yield item, (color, marker, dashes)
+
+
 def styled(draw):
     """Draw a figure in this style, and leave matplotlib's own settings as they were."""
 

@@ -1,9 +1,11 @@
 """Pages 2, 6 and A2: how trainings went."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
-from helpers.plots.style import LINES, styled
+from helpers.plots.style import in_style, styled
 
 
 @styled
@@ -13,12 +15,12 @@ def training_curves(logs, levels=None):
     ``logs``: ``{name: records of train.fit}``; ``levels``: ``{name: accuracy}``, drawn as horizontal lines.
     """
     _, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6))
-    for (name, records), (color, marker, dashes) in zip(logs.items(), LINES, strict=False):
+    for (name, records), (color, marker, dashes) in in_style(logs.items()):
         images = [record["images"] for record in records]
         style = {"color": color, "marker": marker, "markersize": 3, "linestyle": dashes}
         left.plot(images, [record["loss"] for record in records], **style)
         right.plot(images, [record["accuracy"] for record in records], label=name, **style)
-    for (name, level), dashes in zip((levels or {}).items(), (":", "--", "-."), strict=False):
+    for (name, level), dashes in zip((levels or {}).items(), itertools.cycle((":", "--", "-.")), strict=False):
         right.axhline(level, color="black", linewidth=1, linestyle=dashes, label=f"{name}: {level:.1%}")
     left.set(xlabel="images seen", ylabel="training loss (nats)", ylim=(0, None))
     right.set(xlabel="images seen", ylabel="training accuracy", ylim=(0, 1))
@@ -32,7 +34,7 @@ def training_curves(logs, levels=None):
 def error_curves(curves):
     """Shares of wrong answers against images seen, logarithmically. ``curves``: ``{name: (images, accuracies)}``."""
     _, axes = plt.subplots(figsize=(8, 3.2))
-    for (name, (images, accuracies)), (color, marker, dashes) in zip(curves.items(), LINES, strict=False):
+    for (name, (images, accuracies)), (color, marker, dashes) in in_style(curves.items()):
         wrong = [1 - accuracy for accuracy in accuracies]
         axes.plot(images, wrong, color=color, marker=marker, markersize=4, linestyle=dashes, label=name)
     axes.set_yscale("log")

@@ -86,3 +86,8 @@ def test_read_and_find():
     assert experiments.read("smnist/unequal").record == {} and experiments.read("smnist/unequal").log
     with pytest.raises(FileNotFoundError, match=re.escape("there is no experiment 'small/none': ") + ".* clone"):
         experiments.read("small/none")
+
+
+def test_a_measurement_has_no_log():
+    (name, *_) = (path.stem for path in sorted((experiments.FOLDER / "gpu").glob("*.json")))
+    assert experiments.read(f"gpu/{name}").log == [] and experiments.read(f"gpu/{name}").record

@@ -30,3 +30,12 @@ def test_bfloat16_is_faster_where_it_takes_less_than_three_quarters_of_the_time(
         assert machine.faster_in_bfloat16(torch.device("cpu")) is faster
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert machine.faster_in_bfloat16(torch.device("cuda")) is False, "whatever is measured: it has no bfloat16"
+
+
+def test_a_processor_without_a_name_has_that_of_its_kind(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "Path", lambda name: tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    assert machine.processor() == "riscv64", "there is no such file"
+    (tmp_path / "cpuinfo").write_text("model\t: 7\nmodel name\t: Some CPU: fast\nmodel name\t: another\n")
+    assert machine.processor() == "Some CPU: fast"

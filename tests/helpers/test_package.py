@@ -13,8 +13,8 @@ from repository import ROOT, run_python
 HELPERS = ROOT / "helpers"
 # The order in which data flows: a module imports from its own folder, and from what stands before that.
 ORDER = (
-    "files timing machine mnist detect simd threads scan conv testing layers checkpoint models experiments train plots"
-    " benchmark"
+    "files timing machine cuda_graph mnist derivatives detect simd jit threads scan conv testing layers checkpoint"
+    " models experiments train plots benchmark"
 ).split()
 
 
@@ -107,6 +107,7 @@ def test_an_import_does_nothing_that_a_caller_would_notice():
         "torchvision",
         "numba",
         "lightning_fabric",
+        "filelock",
         "tqdm",
         *["triton"] * has_triton,
     ]

@@ -38,6 +38,19 @@ def test_every_task_is_done_once_whatever_the_number_of_threads(set_threads, num
         assert (counted(tasks) == 1).all()
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_it_runs_on_as_many_threads_as_torch_uses_and_no_more(set_threads, number):
+    seen = set()
+
+    def kernel(first, last):
+        seen.add(threading.get_ident())
+        time.sleep(0.001)
+
+    set_threads(number)
+    threads.parallel_for(kernel, 64)
+    assert len(seen) == number and threading.get_ident() in seen
+
+
 def test_an_error_in_a_thread_is_raised(set_threads):
     started = threading.Event()
 
@@ -84,3 +97,27 @@ def test_torchs_idle_threads_are_sent_home(set_threads):
     assert alive() == before - 3
     torch.ones(1_000_000).exp()
     assert alive() == before
+
+
+def test_freed_memory_is_kept_where_the_c_library_can_be_asked(monkeypatch):
+    asked = []
+
+    class Library:
+        def mallopt(self, *given):
+            asked.append(given)
+
+    monkeypatch.setattr(threads.ctypes, "CDLL", lambda name: Library())
+    threads.keep_freed_memory.__wrapped__()
+    assert asked == [(-1, 1 << 30), (-3, 1 << 30)], "M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc"
+
+
+@pytest.mark.parametrize("library", [OSError, object], ids=["no library", "no such function"])
+def test_elsewhere_nothing_is_asked(monkeypatch, library):
+    def load(name):
+        if library is OSError:
+            raise OSError
+        return library()
+
+    monkeypatch.setattr(threads.ctypes, "CDLL", load)
+    threads.keep_freed_memory.__wrapped__()
+    threads._find_pause.__wrapped__()()
