@@ -98,6 +98,15 @@ def test_no_python_at_all(fresh):
 
 
 @needs_make
+def test_clean_removes_a_virtual_environment_and_nothing_else(fresh, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    assert fresh("clean", f"VENV={mine}")[0].returncode == 0 and mine.exists()
+    (mine / "pyvenv.cfg").touch()
+    assert fresh("clean", f"VENV={mine}")[0].returncode == 0 and not mine.exists()
+
+
+@needs_make
 def test_lean_torch(fresh):
     _, calls = fresh("setup", "TORCH=cpu", "CONSTRAINTS=")
     assert "install --disable-pip-version-check -r colab/torch-cpu.txt -r requirements.txt -e .\n" in calls

@@ -16,6 +16,7 @@ import nbformat
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+MARK = ".made-by-website-build"  # in a folder that may be cleared
 sys.path[:0] = [str(HERE), str(ROOT)]
 
 import about  # noqa: E402
@@ -66,10 +67,27 @@ def write_reference(folder: Path) -> None:
     (folder / "index.md").write_text(f"{text}\n{toctree}\n", encoding="utf-8")
 
 
+def make_empty(folder: Path) -> None:
+    """Make a folder, or clear it if this program made it, or it lies in the project's own ``build``.
+
+    Raises:
+        FileExistsError: if there is anything in it, and not our mark. Then nothing is touched.
+    """
+    ours = folder.resolve().is_relative_to(ROOT / "build") or (folder / MARK).is_file()
+    if folder.exists() and not (folder.is_dir() and (ours or not any(folder.iterdir()))):
+        raise FileExistsError(
+            f"{folder} is not empty, and was not made by website/build.py: nothing was deleted. Choose a new folder"
+        )
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / MARK).write_text("Made by website/build.py, which will clear this folder when it is called again.\n")
+
+
 def gather(notebooks: Path, source: Path) -> None:
     """Everything that Sphinx reads, in one folder."""
-    shutil.rmtree(source, ignore_errors=True)
-    shutil.copytree(HERE, source, ignore=shutil.ignore_patterns("__pycache__", "*.py", "*.json", "*.gif", "_templates"))
+    others = shutil.ignore_patterns("__pycache__", "*.py", "*.json", "*.gif", "_templates")
+    shutil.copytree(HERE, source, ignore=others, dirs_exist_ok=True)
     write_front_page(source / "index.md")
     for page in links.pages():
         write_notebook(page, notebooks / page["file"], source / page["file"])
@@ -84,13 +102,18 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "site", help="folder (default: build/site)")
     parser.add_argument("--strict", action="store_true", help="a warning is an error")
     options = parser.parse_args()
+    options.output = options.output.resolve()  # Sphinx takes a relative path to be relative to its configuration
 
     from sphinx.cmd.build import main as sphinx
 
     began = time.perf_counter()
     source = options.output.with_name(options.output.name + "-source")
+    try:
+        for folder in (options.output, source):
+            make_empty(folder)
+    except OSError as error:
+        parser.error(str(error))
     gather(options.notebooks, source)
-    shutil.rmtree(options.output, ignore_errors=True)
     strict = ["-W", "--keep-going"] if options.strict else []
     command = ["-b", "html", "-q", "-E", "-c", str(HERE), "-D", f"html_static_path={source / '_static'}", *strict]
     if failed := sphinx([*command, "-d", str(source / ".doctrees"), str(source), str(options.output)]):
