@@ -17,7 +17,7 @@ COLAB_TRITON := build/triton-3.6.0
 # Colab's versions of small packages, with which two pages are run as Colab would.
 COLAB_PACKAGES := build/colab-packages
 
-.PHONY: help setup run test check site serve train train-recipe lint format execute-notebooks relink install-mamba-ssm clean
+.PHONY: help setup run test check site serve train train-recipe gpu lint format execute-notebooks relink install-mamba-ssm clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -33,14 +33,14 @@ run: $(READY)  ## execute every notebook into build/notebooks, say what accuracy
 test: $(READY) $(COLAB_TRITON) $(COLAB_PACKAGES)  ## ruff, unit tests, then nbval over every notebook
 	@began=$$(date +%s); echo "Ruff, unit tests, then every notebook is executed and compared: half an hour on two cores." && \
 	$(MAKE) --no-print-directory lint && \
-	$(PY) -m pytest && \
-	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout $(CELL_TIMEOUT) notebooks && \
+	$(PY) -m pytest -n 2 && \
+	$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout $(CELL_TIMEOUT) notebooks && \
 	echo "All of it passed, in $$((($$(date +%s) - began) / 60)) minutes."
 
 check: $(READY)  ## what to run before every commit, three minutes: ruff, structure, every kernel and layer, the site, links
 	@began=$$(date +%s); \
 	$(MAKE) --no-print-directory lint && \
-	$(PY) -m pytest -q -m "not slow" && \
+	$(PY) -m pytest -q -n 2 -m "not slow" && \
 	$(PY) -m colab.links --check && \
 	$(PY) website/build.py --strict && \
 	echo "Checked, in $$(($$(date +%s) - began)) s. make test runs everything."
@@ -57,6 +57,9 @@ train: $(READY)  ## train the published classifier again, into build/train: an h
 train-recipe: $(READY)  ## the four trainings of page 2 again, into build/train: six minutes, on one core: two are no faster
 	@for name in recipe recipe-frozen recipe-identity recipe-permuted; do \
 	  OMP_NUM_THREADS=1 $(PY) -m helpers.train $$name --devices 1 --precision 32-true --test || exit; done
+
+gpu: $(READY)  ## on a machine with a GPU, everything that needs one, in eight minutes: tests, kernels, pages, training
+	@$(PY) -m colab.gpu
 
 lint: $(READY)  ## ruff, over code and notebooks
 	$(PY) -m ruff check
@@ -76,7 +79,9 @@ install-mamba-ssm: $(READY)  ## try again to install mamba-ssm
 	@$(PY) colab/setup.py
 
 clean:  ## remove what the targets made, the virtual environment included
-	rm -rf $(VENV) build helpers/data/MNIST *.egg-info .pytest_cache .ruff_cache
+	@# Whatever VENV says, only a virtual environment is removed.
+	if [ -f $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
+	rm -rf build helpers/data/MNIST *.egg-info .pytest_cache .ruff_cache
 
 $(COLAB_TRITON): | $(READY)
 	@test "$$(uname -s)" != Linux || { echo "Fetching Colab's Triton, 190 MB, once: the GPU kernels are compiled with it." && \

@@ -15,7 +15,7 @@ from repository import NOTEBOOKS, ROOT, run_python
 from colab import links
 
 LINK = r"https://colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob/([\w./-]+?)/notebooks/(\w+\.ipynb)"
-GIT = pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+GIT = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
 # Git without this machine's settings, nor those of a commit that runs these tests in a hook.
 CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")} | {
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -241,7 +241,7 @@ def test_the_workflow_commits_once_and_then_nothing(copy, tmp_path):
     for turn in ("first", "second"):
         clone = tmp_path / turn
         git("clone", "-q", origin, clone)
-        subprocess.run(["bash", "-e", "-c", link], cwd=clone, env=environment, check=True, capture_output=True)
+        subprocess.run(["sh", "-e", "-c", link], cwd=clone, env=environment, check=True, capture_output=True)
         assert log() == ["github-actions[bot]: Badges and first cells lead to me/fork", "me: A copy"], turn
         assert git("status", "--porcelain", cwd=clone).stdout == ""
         assert links.setting(clone) == {"repository": "me/fork", "ref": "trunk"}

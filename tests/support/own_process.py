@@ -38,7 +38,7 @@ class Process:
             record, arguments = Path(folder, "reports"), Path(folder, "tests")
             record.touch()
             arguments.write_text("\n".join(tests), encoding="utf-8")
-            command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"@{arguments}"]
+            command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:nbval", f"@{arguments}"]
             environment = {**os.environ, **self.environment, RECORD: str(record)}
             run = subprocess.run(command, cwd=config.rootpath, env=environment, capture_output=True, text=True)
             for line in record.read_text(encoding="utf-8").splitlines():
