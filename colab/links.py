@@ -40,7 +40,11 @@ if on_colab:
         os.rename(home + ".part", home)
     sys.path[:0] = [] if home in sys.path else [home]
 
-import helpers  # noqa: F401  - before torch: its idle threads then sleep, and do not spin
+try:
+    import helpers  # noqa: F401  - before torch: its idle threads then sleep, and do not spin
+except ModuleNotFoundError:
+    what = "The tutorial is not installed in this Python. In its folder, run `make setup`, or `pip install -r"
+    raise ModuleNotFoundError(f"{{what}} requirements.txt -e .`, and let this notebook run there.") from None
 
 if on_colab:
     from colab import setup
