@@ -246,3 +246,11 @@ def test_the_workflow_commits_once_and_then_nothing(copy, tmp_path):
         assert git("status", "--porcelain", cwd=clone).stdout == ""
         assert links.setting(clone) == {"repository": "me/fork", "ref": "trunk"}
         assert links.main(["--check", "--repository", "me/fork", "--ref", "trunk"], clone) == 0
+
+
+def test_a_page_opened_without_the_tutorial_says_what_to_do(monkeypatch):
+    cell = next(cell for cell in nbformat.read(NOTEBOOKS[0], as_version=4).cells if cell.cell_type == "code")
+    monkeypatch.setitem(sys.modules, "helpers", None)
+    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"not installed in this Python.*`make setup`, or `pip install -r"):
+        exec(cell.source, {})
