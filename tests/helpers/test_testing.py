@@ -44,3 +44,16 @@ def test_with_gradients_are_the_output_and_then_those_of_the_inputs_in_their_ord
     inputs = {name: torch.tensor([value], requires_grad=True) for name, value in (("a", 2.0), ("b", 3.0))}
     y, da, db = testing.with_gradients(lambda: inputs["a"] * inputs["b"] ** 2, inputs, torch.tensor([10.0]))
     assert (y.item(), da.item(), db.item()) == (18, 90, 120) and not y.requires_grad
+
+
+def test_nothing_is_wrong_with_zeros_that_are_zeros():
+    zeros = torch.zeros(2, 3)
+    assert testing.relative_error(zeros, zeros) == 0 and testing.relative_error(zeros[:0], zeros[:0]) == 0
+    assert testing.relative_error(zeros + 1e-9, zeros) == float("inf")
+
+
+@pytest.mark.parametrize("backend", ["associative", "reference", None])
+def test_at_length_1_nothing_decays_and_right_code_is_right(backend):
+    inputs, dy = testing.scan_inputs(2, 1, torch.device("cpu"), 2)
+    found = testing.with_gradients(lambda: selective_scan(**inputs, delta_softplus=True, backend=backend), inputs, dy)
+    assert testing.worst_error(found, testing.exact_scan(inputs, dy)) < 1e-6
