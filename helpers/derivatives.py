@@ -18,12 +18,32 @@ def only_plain() -> bool:
     return active or torch.compiler.is_exporting()
 
 
-def differentiate_again(backward, gradients) -> None:
+def gradients(function, tensors, slopes) -> list:
+    """The gradients of a function in plain PyTorch, as something that can be differentiated again.
+
+    Args:
+        function: takes ``tensors`` and returns a tuple of tensors.
+        tensors: several may be None.
+        slopes: the gradient of each result, or None.
+
+    Returns:
+        A gradient for each of ``tensors``; None for what is None.
+    """
+    # Views: one of them may have been computed from another, and only the way through the function counts.
+    views = [None if x is None else x.view_as(x).requires_grad_(True) for x in tensors]
+    pairs = [(y, slope.to(y.dtype)) for y, slope in zip(function(*views), slopes, strict=True) if slope is not None]
+    given = [x for x in views if x is not None]
+    outputs, slopes = zip(*pairs, strict=True)
+    found = iter(torch.autograd.grad(outputs, given, slopes, create_graph=True, allow_unused=True))
+    return [None if x is None else next(found) for x in views]
+
+
+def differentiate_again(backward, plain) -> None:
     """Let an operator that computes gradients be differentiated itself, as often as one likes.
 
     Args:
         backward: the operator. It returns a list of tensors.
-        gradients: the same in plain PyTorch, with the same arguments; None for what it has no gradient of.
+        plain: the same by way of :func:`gradients`, with the same arguments.
     """
 
     def keep(ctx, inputs, output):
@@ -41,7 +61,7 @@ def differentiate_again(backward, gradients) -> None:
             asked = [place for place in ctx.places if arguments[place].requires_grad]
             pairs = [
                 (g, slope)
-                for g, slope in zip(gradients(*arguments), slopes, strict=True)
+                for g, slope in zip(plain(*arguments), slopes, strict=True)
                 if g is not None and slope is not None and g.requires_grad
             ]
             outputs, slopes = zip(*pairs, strict=True) if pairs else ((), ())

@@ -187,7 +187,7 @@ class ConvClassifier(nn.Module):
             nn.Flatten(),
             nn.Linear(32 * 7 * 7, 10),
         )
-        self.to(memory_format=torch.channels_last)  # PyTorch's pooling on a CPU is then several times as fast
+        self.to(memory_format=torch.channels_last)  # on a CPU a training step then takes two thirds of the time
 
     def forward(self, pixels):
         return self.layers(pixels.reshape(-1, 1, 28, 28).contiguous(memory_format=torch.channels_last))

@@ -56,12 +56,11 @@ def causal_conv1d(x, weight, bias=None, initial_states=None, activation=None, *,
         raise ValueError(f"activation must be None or 'silu', got {activation!r}")
     if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be None or one of {', '.join(BACKENDS)}, got {backend!r}")
-    fused = activation == "silu" and length > 0 and x.device.type == "cpu" and not only_plain() and numba_works()
+    fused = activation == "silu" and x.device.type == "cpu" and not only_plain() and numba_works()
     if backend == "numba" and not fused:
         raise ValueError(
-            "backend 'numba' needs a CPU, Numba, activation='silu' and at least one position, and runs neither under"
-            " torch.func, nor in forward-mode differentiation, nor in torch.export;"
-            f" got {x.device}, {activation!r}, {tuple(x.shape)}"
+            "backend 'numba' needs a CPU, Numba and activation='silu', and runs neither under torch.func, nor in"
+            f" forward-mode differentiation, nor in torch.export; got {x.device}, {activation!r}"
         )
     if not fused or backend == "reference":
         return reference.causal_conv1d(x, weight, bias, initial_states, activation).to(x.dtype)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers.conv import reference
-from helpers.derivatives import differentiate_again, refuse_batched
+from helpers.derivatives import differentiate_again, gradients, refuse_batched
 from helpers.jit import cached_kernel
 from helpers.simd import (
     LANES,
@@ -199,12 +199,8 @@ def _differentiate(ctx, dy):
     return tuple(g if given else None for g, given in zip(gradients, ctx.given, strict=True))
 
 
-def _gradients(dy, x, weight, bias, window):
-    views = [None if t is None else t.view_as(t).requires_grad_(True) for t in (x, weight, bias, window)]
-    given = [t for t in views if t is not None]
-    y = reference.causal_conv1d(*views, "silu")
-    found = iter(torch.autograd.grad(y, given, dy.to(y.dtype), create_graph=True))
-    return [None if t is None else next(found) for t in views]
+def _gradients(dy, *tensors):
+    return gradients(lambda *tensors: (reference.causal_conv1d(*tensors, "silu"),), tensors, (dy,))
 
 
 _conv.register_autograd(_differentiate, setup_context=_keep_for_backward)

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers.conv import causal_conv1d
-from helpers.layers.plain import is_plain
 from helpers.layers.precision import Float32Parameters
+from helpers.layers.untouched import is_untouched
 from helpers.scan import selective_scan
 
 
@@ -145,7 +145,7 @@ class Mamba(Float32Parameters):
         conv_state, ssm_state, position = state
         x, z = self._project(x)  # (batch, d_inner)
         window = torch.cat([conv_state, x.to(conv_state.dtype).unsqueeze(-1)], -1)  # (batch, d_inner, d_conv)
-        if is_plain(self.conv1d, nn.Conv1d):
+        if is_untouched(self.conv1d, nn.Conv1d):
             u = (window * self.conv1d.weight.squeeze(1)).sum(-1)
             u = u if self.conv1d.bias is None else u + self.conv1d.bias
         else:
@@ -175,7 +175,7 @@ class Mamba(Float32Parameters):
 
     def _project(self, x):
         """What is convolved, and the gate. Two products: one result cut in two would be copied before it is used."""
-        if not is_plain(self.in_proj, nn.Linear):
+        if not is_untouched(self.in_proj, nn.Linear):
             return self.in_proj(x).chunk(2, -1)
         device = x.device.type
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
@@ -186,7 +186,7 @@ class Mamba(Float32Parameters):
 
     def _convolve(self, x, conv_state):
         """Convolution and SiLU of ``(batch, d_inner, length)``, after the inputs in ``conv_state``, or None."""
-        if is_plain(self.conv1d, nn.Conv1d):
+        if is_untouched(self.conv1d, nn.Conv1d):
             return causal_conv1d(x, self.conv1d.weight.squeeze(1), self.conv1d.bias, conv_state, activation="silu")
         before = 0 if conv_state is None else self.d_conv - 1
         padded = x if conv_state is None else torch.cat([conv_state.to(x.dtype), x], -1)
@@ -198,7 +198,7 @@ class Mamba(Float32Parameters):
         ``position`` is that of the first input. Here it does not matter.
         """
         sizes = [self.dt_rank, self.d_state, self.d_state]
-        if not is_plain(self.x_proj, nn.Linear):
+        if not is_untouched(self.x_proj, nn.Linear):
             return self.x_proj(u).split(sizes, -1)
         return [F.linear(u, weight) for weight in self.x_proj.weight.split(sizes)]  # three products: see _project
 
@@ -212,7 +212,7 @@ class Mamba(Float32Parameters):
         Multiplied with a contiguous matrix: its gradient is then a product of a few long rows, for which MKL has a fast
         way, and not of as many short ones, for which it takes ten times as long.
         """
-        if not is_plain(self.dt_proj, nn.Linear):
+        if not is_untouched(self.dt_proj, nn.Linear):
             return self.dt_proj(dt), None
         return dt @ self.dt_proj.weight.T.contiguous(), _precise(self.dt_proj.bias)
 

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from numba import njit
 
-from helpers.derivatives import differentiate_again, refuse_batched
+from helpers.derivatives import differentiate_again, gradients, refuse_batched
 from helpers.jit import cached_kernel
 from helpers.scan import numba_few_channels, plain
 from helpers.simd import (
@@ -466,7 +466,7 @@ def _differentiate(ctx, dy, dlast, _):
 
 def _gradients(dy, dlast, *rest):
     *tensors, delta_softplus, _ = rest
-    return plain.gradients(dy, dlast, tensors, delta_softplus)
+    return gradients(lambda *tensors: plain.scan(*tensors, delta_softplus), tensors, (dy, dlast))
 
 
 _scan.register_autograd(_differentiate, setup_context=_keep_for_backward)

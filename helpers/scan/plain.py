@@ -44,25 +44,3 @@ def scan(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, rec
     if z is not None:
         y = y * F.silu(z.to(dtype))
     return y, last_state
-
-
-def gradients(dy, dlast_state, tensors, delta_softplus):
-    """What a scan's backward pass gives, as something that can be differentiated again.
-
-    Args:
-        dy: the gradient of y.
-        dlast_state: that of the last state, or None.
-        tensors: the first nine arguments of :func:`scan`, of which several may be None.
-
-    Returns:
-        The gradients of the nine; None for what is None.
-    """
-    # Views: one of them may have been computed from another, and only the way through the scan counts.
-    views = [None if x is None else x.view_as(x).requires_grad_(True) for x in tensors]
-    y, last_state = scan(*views, delta_softplus)
-    outputs, slopes = [y], [dy.to(y.dtype)]
-    if dlast_state is not None:
-        outputs, slopes = [y, last_state], [dy.to(y.dtype), dlast_state.to(last_state.dtype)]
-    given = [x for x in views if x is not None]
-    found = iter(torch.autograd.grad(outputs, given, slopes, create_graph=True, allow_unused=True))
-    return [None if x is None else next(found) for x in views]

@@ -29,7 +29,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from helpers.derivatives import differentiate_again, refuse_batched
+from helpers.derivatives import differentiate_again, gradients, refuse_batched
 from helpers.scan import plain
 
 CHUNK = 7  # positions from one kept state to the next: the most that the backward has registers for; divides 784
@@ -338,7 +338,7 @@ def _differentiate(ctx, dy, dlast_state, _):
 
 def _gradients(*arguments):
     *tensors, delta_softplus, _, dy, dlast_state = arguments
-    found = plain.gradients(dy, dlast_state, tensors, delta_softplus)
+    found = gradients(lambda *tensors: plain.scan(*tensors, delta_softplus), tensors, (dy, dlast_state))
     return [g for g, x in zip(found, tensors, strict=True) if x is not None]
 
 

@@ -123,7 +123,7 @@ def test_without_its_kernel_pytorch_takes_over(monkeypatch):
     expected = fused(**given)
     monkeypatch.setattr(conv, "numba_works", lambda: False)
     assert error(fused(**given), expected) < 1e-6
-    with pytest.raises(ValueError, match=r"backend 'numba' needs a CPU, Numba, .*; got cpu, 'silu'"):
+    with pytest.raises(ValueError, match=r"backend 'numba' needs a CPU, Numba and .*; got cpu, 'silu'"):
         fused(**given, backend="numba")
 
 
@@ -158,7 +158,7 @@ def test_asks_for_its_own_kernel_and_not_for_the_scans():
         ({"bias": torch.zeros(20, device="meta")}, "bias must be on cpu, where x is, got meta"),
         ({"activation": "relu"}, "activation must be None or 'silu', got 'relu'"),
         ({"backend": "triton"}, "backend must be None or one of numba, reference, got 'triton'"),
-        ({"backend": "numba"}, "backend 'numba' needs .* activation='silu' .*; got cpu, None"),
+        ({"backend": "numba"}, "backend 'numba' needs .* activation='silu', .*; got cpu, None"),
     ],
 )
 def test_errors_name_the_argument(change, said):

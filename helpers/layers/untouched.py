@@ -3,7 +3,7 @@
 from torch.nn.modules import module as modules
 
 
-def is_plain(module, kind) -> bool:
+def is_untouched(module, kind) -> bool:
     """Whether calling ``module`` does what its class, ``kind``, and its weights say, and nothing else.
 
     It does not if it is of another class (an adapter such as LoRA's, a quantized layer, a parametrized one), if a hook

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from helpers.layers import Mamba, MambaRoPE
-from helpers.layers.plain import is_plain
+from helpers.layers.untouched import is_untouched
 
 PARTS = ("in_proj", "conv1d", "x_proj", "dt_proj", "out_proj")
 every_part = pytest.mark.parametrize("part", PARTS)
@@ -69,7 +69,7 @@ def test_a_hook_on_all_modules_sees_all_parts():
     block(x)
     handle.remove()
     assert {part for part in PARTS if getattr(block, part) in seen} == set(PARTS)
-    assert is_plain(block.in_proj, nn.Linear)
+    assert is_untouched(block.in_proj, nn.Linear)
 
 
 @every_part
