@@ -31,8 +31,7 @@ def time_interleaved(functions: dict, repeats: int, label: str | None = None, at
         for function in functions.values():
             first += time_once(function)
             bar.update()
-        if functions:
-            repeats = max(repeats, min(30, int(at_least / first)))
+        repeats = max(repeats, min(30, int(at_least / max(first, 1e-9))))  # a coarse clock may say 0
         bar.total = (repeats + 1) * len(functions)
         for _ in range(repeats):
             for name, function in functions.items():

@@ -1,14 +1,21 @@
 """Contenders take turns, and ratios are taken round by round."""
 
+import pytest
+
 from helpers import timing
 
 
-def test_rounds_take_turns_and_short_ones_are_repeated_more_often():
+def test_rounds_take_turns():
     order = []
     times = timing.time_interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
     assert order == ["a", "b"] * 4 and [len(x) for x in times.values()] == [3, 3]
-    assert len(timing.time_interleaved({"a": lambda: None}, 3, at_least=0.01)["a"]) == 30
     assert timing.median_ratio([2.0, 9.0, 4.0], [1.0, 3.0, 4.0]) == 2
+
+
+@pytest.mark.parametrize(("seconds", "rounds"), [(5.0, 3), (2.0, 5), (0.001, 30), (0.0, 30)])
+def test_short_functions_get_more_rounds(monkeypatch, seconds, rounds):
+    monkeypatch.setattr(timing, "time_once", lambda function: seconds)
+    assert len(timing.time_interleaved({"a": None}, 3, at_least=10.0)["a"]) == rounds
 
 
 def test_time_once_waits_for_the_result_and_counts_seconds(monkeypatch):
