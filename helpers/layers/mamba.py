@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.conv import causal_conv1d
-from helpers.layers.precision import Float32Parameters
+from helpers.layers.precision import Float32Parameters, precise
+from helpers.layers.short_conv import convolve, convolve_step, next_state
 from helpers.layers.untouched import is_untouched
 from helpers.scan import selective_scan
 
@@ -114,7 +114,7 @@ class Mamba(Float32Parameters):
             state = self.initial_state(len(x))
         conv_state, ssm_state, position = state or (None, None, 0)
         x, z = self._project(x)
-        u = self._convolve(x.mT, conv_state)  # (batch, d_inner, length)
+        u = convolve(self.conv1d, x.mT, conv_state)  # (batch, d_inner, length)
         dt, B, C = self._select(u.mT, position)
         delta, delta_bias = self._raw_step_sizes(dt)
         y = selective_scan(
@@ -123,7 +123,7 @@ class Mamba(Float32Parameters):
             self._A(),
             B.mT,
             C.mT,
-            _precise(self.D),
+            precise(self.D),
             z=z.mT,
             delta_bias=delta_bias,
             delta_softplus=True,
@@ -133,8 +133,7 @@ class Mamba(Float32Parameters):
         if not return_state:
             return self.out_proj(y.mT)
         y, ssm_state = y
-        conv_state = torch.cat([conv_state, x.mT.to(conv_state.dtype)], -1)[..., x.shape[1] :]
-        return self.out_proj(y.mT), State(conv_state, ssm_state, position + x.shape[1])
+        return self.out_proj(y.mT), State(next_state(conv_state, x.mT), ssm_state, position + x.shape[1])
 
     def step(self, x, state: State):
         """Read one position, ``(batch, d_model)``: returns ``(y, state)``, y in the shape of x.
@@ -144,20 +143,14 @@ class Mamba(Float32Parameters):
         self._check(x, 2)
         conv_state, ssm_state, position = state
         x, z = self._project(x)  # (batch, d_inner)
-        window = torch.cat([conv_state, x.to(conv_state.dtype).unsqueeze(-1)], -1)  # (batch, d_inner, d_conv)
-        if is_untouched(self.conv1d, nn.Conv1d):
-            u = (window * self.conv1d.weight.squeeze(1)).sum(-1)
-            u = u if self.conv1d.bias is None else u + self.conv1d.bias
-        else:
-            u = self.conv1d(window.to(x.dtype))[..., self.d_conv - 1]
-        u = F.silu(u).to(x.dtype)
+        u, conv_state = convolve_step(self.conv1d, x, conv_state)
         dt, B, C = self._select(u, position)
         delta = self._step_sizes(dt).unsqueeze(-1)
         drive = delta * u.unsqueeze(-1) * B.unsqueeze(1)
         ssm_state = torch.exp(delta * self._A()) * ssm_state + drive  # (batch, d_inner, d_state)
-        y = (ssm_state * C.unsqueeze(1)).sum(-1) + _precise(self.D) * u
-        y = (y * F.silu(_precise(z))).to(x.dtype)
-        return self.out_proj(y), State(window[..., 1:], ssm_state, position + 1)
+        y = (ssm_state * C.unsqueeze(1)).sum(-1) + precise(self.D) * u
+        y = (y * F.silu(precise(z))).to(x.dtype)
+        return self.out_proj(y), State(conv_state, ssm_state, position + 1)
 
     def step_sizes(self, x):
         """The step sizes that the block chooses at every position of a sequence: ``(batch, length, d_inner)``, float32.
@@ -167,11 +160,11 @@ class Mamba(Float32Parameters):
         """
         self._check(x, 3)
         x, _ = self._project(x)
-        dt, _, _ = self._select(self._convolve(x.mT, None).mT, 0)
+        dt, _, _ = self._select(convolve(self.conv1d, x.mT).mT, 0)
         return self._step_sizes(dt)
 
     def _A(self):
-        return -torch.exp(_precise(self.A_log))
+        return -torch.exp(precise(self.A_log))
 
     def _project(self, x):
         """What is convolved, and the gate. Two products: one result cut in two would be copied before it is used."""
@@ -183,14 +176,6 @@ class Mamba(Float32Parameters):
         weights = self.in_proj.weight.chunk(2)
         biases = (None, None) if self.in_proj.bias is None else self.in_proj.bias.chunk(2)
         return (F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
-
-    def _convolve(self, x, conv_state):
-        """Convolution and SiLU of ``(batch, d_inner, length)``, after the inputs in ``conv_state``, or None."""
-        if is_untouched(self.conv1d, nn.Conv1d):
-            return causal_conv1d(x, self.conv1d.weight.squeeze(1), self.conv1d.bias, conv_state, activation="silu")
-        before = 0 if conv_state is None else self.d_conv - 1
-        padded = x if conv_state is None else torch.cat([conv_state.to(x.dtype), x], -1)
-        return F.silu(self.conv1d(padded)[..., before : before + x.shape[-1]])
 
     def _select(self, u, position):
         """The step size before its last map, B and C, all of them made from the input: the selection.
@@ -204,7 +189,7 @@ class Mamba(Float32Parameters):
 
     def _step_sizes(self, dt):
         delta, bias = self._raw_step_sizes(dt)
-        return F.softplus(_precise(delta) if bias is None else _precise(delta) + bias)
+        return F.softplus(precise(delta) if bias is None else precise(delta) + bias)
 
     def _raw_step_sizes(self, dt):
         """The last map of the step sizes, and the bias that is still to be added, before softplus.
@@ -214,7 +199,7 @@ class Mamba(Float32Parameters):
         """
         if not is_untouched(self.dt_proj, nn.Linear):
             return self.dt_proj(dt), None
-        return dt @ self.dt_proj.weight.T.contiguous(), _precise(self.dt_proj.bias)
+        return dt @ self.dt_proj.weight.T.contiguous(), precise(self.dt_proj.bias)
 
     def _check(self, x, dims):
         if x.dim() != dims or x.shape[-1] != self.d_model:
@@ -222,11 +207,6 @@ class Mamba(Float32Parameters):
             raise ValueError(f"x must be {expected} with d_model = {self.d_model}, got {tuple(x.shape)}")
         if dims == 3 and x.shape[1] == 0:
             raise ValueError(f"x must have at least one position, got {tuple(x.shape)}")
-
-
-def _precise(x):
-    """In float32 at least: decay rates close to zero, and sums over many steps, need its digits."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class Memoryless(Mamba):

@@ -1,4 +1,4 @@
-"""Parameters that a layer keeps in float32 when the rest of it is cast to half precision."""
+"""What a layer keeps in float32 when the rest of it is in half precision."""
 
 import torch
 from torch import nn
@@ -23,3 +23,8 @@ class Float32Parameters(nn.Module):
             return x.to(y.device) if cut else y
 
         return super()._apply(moved_not_cut, recurse)
+
+
+def precise(x):
+    """In float32 at least: decay rates close to zero, and sums over many steps, need its digits."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

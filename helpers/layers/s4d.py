@@ -8,9 +8,9 @@ authors put there: a skip connection, GELU, and a linear layer with a gated line
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from helpers.layers.glu import GLU
 from helpers.layers.precision import Float32Parameters
 
 
@@ -18,8 +18,7 @@ class S4D(Float32Parameters):
     """One S4D layer, ``(batch, length, d_model)`` to ``(batch, length, d_model)``, with the interface of ``Mamba``.
 
     Every channel has a state space model of its own, with fixed A, B, C and step size. The channels are mixed after
-    it, position by position: GELU, then one linear layer from ``d_model`` to twice that, whose second half gates its
-    first (GLU).
+    it, position by position, by a :class:`GLU`.
 
     B is one: only the products of its entries with those of C matter (section 3), and C is learned. So the layer has
     ``d_model * (2 * d_state + 2)`` parameters in the state space models, and ``2 * d_model * (d_model + 1)`` behind.
@@ -51,7 +50,7 @@ class S4D(Float32Parameters):
         self.A_imag = nn.Parameter(math.pi * torch.arange(half).repeat(d_model, 1))
         self.C = nn.Parameter(torch.randn(d_model, half, 2) / math.sqrt(2))  # real and imaginary part, variance 1
         self.D = nn.Parameter(torch.randn(d_model))
-        self.out_proj = nn.Linear(d_model, 2 * d_model)
+        self.glu = GLU(d_model)
 
     def discretize(self):
         """Zero-order hold, with B = 1. Return ``dt * A`` and ``B_bar``, both complex ``(d_model, d_state / 2)``.
@@ -66,10 +65,13 @@ class S4D(Float32Parameters):
         """Return ``K``, real ``(d_model, length)``: ``K[:, t]`` is what an input of 1 does to the output t steps later.
 
         Section 3: the product of ``C * B_bar`` with the Vandermonde matrix of A_bar, and twice the real part. D is
-        not in it.
+        not in it. Power ``side * i + j`` is one number for i times one for j. So the matrix, with its ``d_state *
+        length`` exponentials, is never made: a product of two small ones takes its place.
         """
         dtA, B_bar = self.discretize()
-        return 2 * torch.einsum("hn,hnl->hl", self._C() * B_bar, _powers(dtA, length)).real
+        side = math.isqrt(length - 1) + 1
+        coarse = (self._C() * B_bar).unsqueeze(-1) * _powers(side * dtA, side)  # (d_model, d_state / 2, side)
+        return 2 * (coarse.mT @ _powers(dtA, side)).real.flatten(1)[:, :length]
 
     def ssm(self, x, state=None, return_state=False):
         """The linear part alone: the state space models and their skip connection. Arguments as in ``forward``."""
@@ -105,8 +107,8 @@ class S4D(Float32Parameters):
         """
         if return_state:
             y, state = self.ssm(x, state, return_state=True)
-            return self._mix(y), state
-        return self._mix(self.ssm(x, state))
+            return self.glu(y), state
+        return self.glu(self.ssm(x, state))
 
     def initial_state(self, batch):
         """Return the state before the first position: complex zeros ``(batch, d_model, d_state / 2)``."""
@@ -120,13 +122,10 @@ class S4D(Float32Parameters):
         u = x.to(self.D.dtype)
         state = torch.exp(dtA) * self._checked(state, len(x)) + B_bar * u.unsqueeze(-1)
         y = 2 * (self._C() * state).sum(-1).real + self.D * u
-        return self._mix(y.to(x.dtype)), state
+        return self.glu(y.to(x.dtype)), state
 
     def _C(self):
         return torch.view_as_complex(self.C)
-
-    def _mix(self, y):
-        return F.glu(self.out_proj(F.gelu(y)))
 
     def _checked(self, state, batch):
         shape = (batch, *self.A_imag.shape)

@@ -13,7 +13,7 @@ from repository import ROOT, run_python
 HELPERS = ROOT / "helpers"
 # The order in which data flows: a module imports from its own folder, and from what stands before that.
 ORDER = (
-    "files timing machine cuda_graph mnist derivatives detect simd jit threads scan conv testing layers checkpoint"
+    "files timing machine cuda_graph mnist derivatives detect simd jit threads scan conv ssd testing layers checkpoint"
     " models experiments train plots benchmark"
 ).split()
 

@@ -9,7 +9,7 @@ from scan_cases import error, random_sum
 from torch import nn
 
 from helpers import layers
-from helpers.layers import LSTM, S4D, Attention, FeedForward, Mamba, MambaRoPE, Memoryless
+from helpers.layers import GLU, LSTM, S4D, Attention, FeedForward, Mamba, Mamba2, Mamba3, MambaRoPE, Memoryless
 
 # Sizes small, and odd where a layer allows it; with every option of Mamba's somewhere.
 LAYERS = {
@@ -17,6 +17,13 @@ LAYERS = {
     "Mamba, expand 1": lambda: Mamba(6, d_state=5, expand=1, d_conv=3),
     "Mamba, biases": lambda: Mamba(1, d_conv=1, bias=True, conv_bias=False),
     "Mamba, dt_rank": lambda: Mamba(10, dt_rank=3, dt_init="constant"),
+    "Mamba2": lambda: Mamba2(8, d_state=6, headdim=4, chunk_size=4),
+    "Mamba2, groups": lambda: Mamba2(8, d_state=3, headdim=4, ngroups=2, D_has_hdim=True, bias=True, rmsnorm=False),
+    "Mamba2, d_ssm": lambda: Mamba2(8, d_state=5, headdim=4, d_ssm=8, dt_limit=(0.001, 0.2), norm_before_gate=True),
+    "Mamba3": lambda: Mamba3(8, d_state=8, headdim=4, chunk_size=4),
+    "Mamba3, groups": lambda: Mamba3(8, d_state=6, headdim=4, ngroups=2, rope_fraction=1.0, is_outproj_norm=True),
+    "Mamba3, MIMO": lambda: Mamba3(8, d_state=8, headdim=4, is_mimo=True, mimo_rank=3, chunk_size=4),
+    "Mamba3, MIMO, norm": lambda: Mamba3(8, d_state=4, headdim=8, is_mimo=True, mimo_rank=2, is_outproj_norm=True),
     "MambaRoPE": lambda: MambaRoPE(16, d_state=6, periods=(5, 40)),
     "Memoryless": lambda: Memoryless(8, d_state=4),
     "S4D": lambda: S4D(5, d_state=8, dt_min=0.01, dt_max=0.3),
@@ -35,8 +42,8 @@ def layer_and_input(name, dtype=torch.float64, length=11):
         for parameter in layer.parameters():
             if parameter.requires_grad:
                 parameter += 0.1 * torch.randn_like(parameter)
-    d_model = {"Mamba, biases": 1, "Mamba, expand 1": 6, "Mamba, dt_rank": 10, "Memoryless": 8, "S4D": 5, "LSTM": 7}
-    return layer, torch.randn(2, length, {**d_model, "Attention": 8}.get(name, 16), dtype=dtype)
+    d_model = {"Mamba": 16, "Mamba, biases": 1, "Mamba, expand 1": 6, "Mamba, dt_rank": 10, "MambaRoPE": 16, "S4D": 5}
+    return layer, torch.randn(2, length, {**d_model, "LSTM": 7}.get(name, 8), dtype=dtype)
 
 
 def gradients(y, layer):
@@ -59,7 +66,7 @@ def assert_same_state(found, expected, bound):
 
 
 def test_all_of_them_are_here():
-    assert {type(make()).__name__ for make in LAYERS.values()} | {"FeedForward"} == set(layers.__all__)
+    assert {type(make()).__name__ for make in LAYERS.values()} | {"FeedForward", "GLU"} == set(layers.__all__)
 
 
 @every_layer
@@ -129,6 +136,14 @@ def test_copies_compute_the_same_and_have_the_same_groups_of_parameters(name, tm
         for kind in ("ssm_parameters", "no_weight_decay", "no_muon"):
             names = getattr(twin, kind, ())
             assert names == getattr(layer, kind, ()) and set(names) <= dict(twin.named_parameters()).keys()
+
+
+def test_a_gated_linear_unit_sees_each_position_alone():
+    """Its first half times the sigmoid of its second (arXiv 1612.08083, equation 1)."""
+    torch.manual_seed(0)
+    layer, x = GLU(8), torch.randn(2, 11, 8)
+    one, other = (nn.functional.gelu(x) @ layer[1].weight.T + layer[1].bias).chunk(2, -1)
+    torch.testing.assert_close(layer(x), one / (1 + torch.exp(-other)))
 
 
 def test_feed_forward_sees_each_position_alone():

@@ -60,7 +60,7 @@ def oracle(made, x, state):
                 y[b, t, c] = C @ h + p["D"][c] * x[b, t, c]
             last[b, c] = h[0::2] + 1j * h[1::2]
     normal = np.vectorize(lambda v: 0.5 * (1 + math.erf(v / math.sqrt(2))))
-    mixed = (y * normal(y)) @ p["out_proj.weight"].T + p["out_proj.bias"]
+    mixed = (y * normal(y)) @ p["glu.1.weight"].T + p["glu.1.bias"]
     value, gate = mixed[..., :d_model], mixed[..., d_model:]
     return torch.from_numpy(y), torch.from_numpy(value / (1 + np.exp(-gate))), torch.from_numpy(last)
 

@@ -1,0 +1,251 @@
+"""The Mamba-3 block: trapezoidal steps, decay and rotation that depend on the input, and no convolution.
+
+Source: Lahoti and others, "Mamba-3", arXiv 2603.15569. Parameters have the names and shapes of
+``mamba_ssm.modules.mamba3.Mamba3``, so that a ``state_dict`` moves between the two unchanged.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from helpers import ssd
+from helpers.layers.mamba2 import GatedRMSNorm
+from helpers.layers.precision import Float32Parameters, precise
+
+
+class State(NamedTuple):
+    """All that a block keeps of what it has read."""
+
+    angle_state: torch.Tensor  # (batch, heads, angles), how far each pair has turned, in radians
+    ssm_state: torch.Tensor  # (batch, heads, headdim, d_state), the state of the scan
+    B_state: torch.Tensor  # (batch, rank, heads, d_state), B at the last position, turned
+    x_state: torch.Tensor  # (batch, heads, headdim), x at the last position
+
+
+class Mamba3(Float32Parameters):
+    """One Mamba-3 block, ``(batch, length, d_model)`` to ``(batch, length, d_model)``.
+
+    At every position, in every head, with ``a = exp(A dt)`` and all of A, dt, lambda, the angles, B, C, x made from the
+    input (section 3)::
+
+        h = a * h + (1 - lambda) * dt * a * B_before x_before^T + lambda * dt * B x^T        (headdim, d_state)
+        y = h C + D * x                                                                       (headdim,)
+
+    That is the trapezoidal rule with a weight; with lambda = 1 it is Mamba-2's Euler step. B and C are normalized, get
+    a bias that starts at one, and are turned by angles that add up over the sequence, as in rotary embeddings. ``h``
+    turned back would be a complex state, which turns as it decays.
+
+    With ``is_mimo`` a head has ``mimo_rank`` inputs and outputs, made from x by elementwise weights, on the same state.
+
+    Args:
+        d_model: width of the sequence that comes in and goes out.
+        d_state: numbers that each channel remembers, a multiple of 4 (with ``rope_fraction=1``, of 2).
+        expand: the block works on ``d_inner = expand * d_model`` channels.
+        headdim: channels of a head, all of which decay and turn alike.
+        ngroups: 1, or one for each head: groups of heads with a B and a C of their own.
+        rope_fraction: share of the numbers of B and C that turn, 0.5 or 1.
+        dt_min, dt_max: bounds between which the initial step sizes are drawn, log-uniformly.
+        dt_init_floor: smallest initial step size.
+        A_floor: slowest decay rate.
+        is_outproj_norm: normalize each head before the gate.
+        is_mimo: several inputs and outputs a head.
+        mimo_rank: how many.
+        chunk_size: positions in a chunk, see :func:`helpers.ssd.scan`.
+
+    Raises:
+        ValueError: naming the argument, what it was and what it must be.
+    """
+
+    # Names of parameters that the optimizer treats in their own way; see helpers.train.make_optimizers.
+    ssm_parameters = ("dt_bias", "B_bias", "C_bias")
+    no_weight_decay = ("dt_bias", "B_bias", "C_bias", "D")
+    no_muon = ()
+    float32_parameters = ("dt_bias", "B_bias", "C_bias", "D")
+
+    def __init__(
+        self,
+        d_model,
+        d_state=128,
+        expand=2,
+        headdim=64,
+        ngroups=1,
+        rope_fraction=0.5,
+        dt_min=0.001,
+        dt_max=0.1,
+        dt_init_floor=1e-4,
+        A_floor=1e-4,
+        is_outproj_norm=False,
+        is_mimo=False,
+        mimo_rank=4,
+        chunk_size=56,
+    ):
+        super().__init__()
+        d_inner = int(expand * d_model)
+        if d_inner % headdim:
+            raise ValueError(f"headdim must divide expand * d_model = {d_inner}, got {headdim}")
+        heads = d_inner // headdim
+        if heads % ngroups:
+            raise ValueError(f"ngroups must divide the {heads} heads, got {ngroups}")
+        if rope_fraction not in (0.5, 1.0):
+            raise ValueError(f"rope_fraction must be 0.5 or 1, got {rope_fraction}")
+        angles = int(d_state * rope_fraction) // 2
+        if d_state < 2 or d_state % 2 or angles == 0:
+            raise ValueError(f"d_state must be even and give at least one angle, got {d_state}")
+        rank = mimo_rank if is_mimo else 1
+        self.d_model, self.d_state, self.headdim, self.ngroups, self.rank = d_model, d_state, headdim, ngroups, rank
+        self.A_floor, self.chunk_size, self.is_mimo = A_floor, chunk_size, is_mimo
+        # In upstream's order, so that one seed gives both the same weights.
+        states = rank * ngroups * d_state
+        # Of what the first projection makes: z, x, B, C, dt, A, lambda, angles.
+        self.sizes = [d_inner, d_inner, states, states, heads, heads, heads, angles]
+        self.in_proj = nn.Linear(d_model, sum(self.sizes), bias=False)
+        dt = torch.exp(torch.rand(heads) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min))
+        dt = dt.clamp(min=dt_init_floor)
+        self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # softplus of this is dt
+        self.B_bias = nn.Parameter(torch.ones(heads, rank, d_state))
+        self.C_bias = nn.Parameter(torch.ones(heads, rank, d_state))
+        self.B_norm = GatedRMSNorm(d_state)
+        self.C_norm = GatedRMSNorm(d_state)
+        if is_mimo:
+            self.mimo_x = nn.Parameter(torch.ones(heads, rank, headdim) / rank)
+            self.mimo_z = nn.Parameter(torch.ones(heads, rank, headdim))
+            self.mimo_o = nn.Parameter(torch.ones(heads, rank, headdim) / rank)
+        self.D = nn.Parameter(torch.ones(heads))
+        self.norm = GatedRMSNorm(d_inner, headdim, norm_before_gate=True) if is_outproj_norm else None
+        self.out_proj = nn.Linear(d_inner, d_model, bias=False)
+
+    def initial_state(self, batch: int) -> State:
+        """The state before anything was read: zeros."""
+        heads, zeros = len(self.D), self.D.new_zeros
+        return State(
+            zeros(batch, heads, self.sizes[-1]),
+            zeros(batch, heads, self.headdim, self.d_state),
+            zeros(batch, self.rank, heads, self.d_state),
+            zeros(batch, heads, self.headdim),
+        )
+
+    def forward(self, x, state=None, return_state=False):
+        """Read a sequence; position t of the result depends on positions 0 to t, and on the state before them.
+
+        Args:
+            x: ``(batch, length, d_model)``.
+            state: of an earlier call, or None for the initial state.
+            return_state: return also the state after the last position.
+
+        Returns:
+            ``(batch, length, d_model)``, or that and a :class:`State`.
+        """
+        self._check(x, 3)
+        state = self.initial_state(len(x)) if state is None else state
+        z, u, B, C, dt, log_decay, weight, turns = self._select(x)
+        angles = self._add(state.angle_state, turns)
+        # What a position reads of its own; turned alike, C and B have the product that they have anyway.
+        own = (C.unsqueeze(3) * B.unsqueeze(2)).sum(-1, keepdim=True)  # (batch, length, rank, rank, heads, 1)
+        B, C, inputs = self._turn(B, angles), self._turn(C, angles), self._inputs(u)
+        # What one position writes enters the state twice: at once, by lambda dt, and at the next step, by that one's
+        # (1 - lambda) dt; and from there on it decays with everything else. So whoever comes later finds the sum of the
+        # two, and only the position itself, which the scan leaves out, finds the first alone.
+        at_once, next_time = weight * dt, (1 - weight) * dt
+        both = at_once + F.pad(next_time[:, 1:], (0, 0, 0, 1))
+        last_written = self._inputs(state.x_state).permute(0, 2, 3, 1) @ state.B_state.transpose(1, 2)
+        y, ssm_state = ssd.scan(
+            (both[:, :, None, :, None] * inputs).flatten(1, 2),
+            log_decay,
+            B.flatten(1, 2),
+            C.flatten(1, 2),
+            state.ssm_state + next_time[:, 0, :, None, None] * last_written,
+            chunk_size=self.chunk_size,
+            strict=True,
+        )
+        y = y.view_as(inputs) + at_once[:, :, None, :, None] * (own * inputs.unsqueeze(2)).sum(3)
+        y = self._finish(y + self.D.unsqueeze(-1) * inputs, z).to(x.dtype)
+        y = self.out_proj(y)
+        return (y, State(angles[:, -1], ssm_state, B[:, -1], u[:, -1])) if return_state else y
+
+    def step(self, x, state: State):
+        """Read one position, ``(batch, d_model)``: returns ``(y, state)``, y in the shape of x.
+
+        The same as ``forward`` over a sequence of length 1, as one would write it down.
+        """
+        self._check(x, 2)
+        z, u, B, C, dt, log_decay, weight, turns = self._select(x)
+        angles = self._add(state.angle_state, turns.unsqueeze(1)).squeeze(1)
+        B, C = self._turn(B, angles), self._turn(C, angles)
+        earlier, now = (  # (batch, heads, headdim, d_state)
+            torch.einsum("brhp,brhn->bhpn", self._inputs(inputs), form)
+            for inputs, form in ((state.x_state, state.B_state), (u, B))
+        )
+        a, dt, weight = (factor[..., None, None] for factor in (log_decay.exp(), dt, weight))
+        ssm_state = a * state.ssm_state + (1 - weight) * dt * a * earlier + weight * dt * now
+        y = torch.einsum("bhpn,brhn->brhp", ssm_state, C) + self.D.unsqueeze(-1) * self._inputs(u)
+        return self.out_proj(self._finish(y, z).to(x.dtype)), State(angles, ssm_state, B, u)
+
+    def _select(self, x):
+        """What the block makes of its input, ``(..., d_model)``, in float32 at least:
+
+        z ``(..., d_inner)``; u, its own input, ``(..., heads, headdim)``; B and C, not yet turned, ``(..., rank, heads,
+        d_state)``; dt, the logarithm of the decay and lambda, ``(..., heads)``; by how much each pair is turned here,
+        ``(..., heads, angles)``.
+        """
+        z, u, B, C, dt, A, weight, angles = (precise(part) for part in self.in_proj(x).split(self.sizes, -1))
+        each = len(self.D) // self.ngroups
+        B, C = (
+            norm(form.unflatten(-1, (self.rank, self.ngroups, self.d_state))).repeat_interleave(each, -2)
+            + bias.transpose(0, 1)
+            for norm, form, bias in ((self.B_norm, B, self.B_bias), (self.C_norm, C, self.C_bias))
+        )
+        dt = F.softplus(dt + self.dt_bias)
+        A = -F.softplus(A).clamp(min=self.A_floor)
+        turns = dt.unsqueeze(-1) * (math.pi * torch.tanh(angles)).unsqueeze(-2)
+        return z, u.unflatten(-1, (-1, self.headdim)), B, C, dt, A * dt, torch.sigmoid(weight), turns
+
+    @staticmethod
+    def _add(before, turns):
+        """The angles at every position, ``(batch, length, heads, angles)``, from 0 to 2 pi.
+
+        In float64, where there is one: a sum of many angles keeps its digits there, and what is kept of it is small.
+        """
+        dtype = torch.float32 if turns.device.type == "mps" else torch.float64
+        return (before.unsqueeze(1) + turns.cumsum(1, dtype=dtype)).remainder(2 * math.pi).to(turns.dtype)
+
+    def _turn(self, form, angles):
+        """B or C, ``(..., rank, heads, d_state)``, its first pairs turned by ``(..., heads, angles)``.
+
+        A pair is number 2i and number 2i + 1; with ``is_mimo``, as upstream has it, number i and i + d_state / 2.
+        """
+        turned = angles.shape[-1]
+        cos, sin = angles.cos().unsqueeze(-3), angles.sin().unsqueeze(-3)
+        if self.is_mimo:
+            pairs = torch.stack(form.chunk(2, -1), -1)
+        else:
+            pairs = form.unflatten(-1, (-1, 2))
+        a, b = pairs[..., :turned, :].unbind(-1)
+        pairs = torch.cat([torch.stack([a * cos - b * sin, a * sin + b * cos], -1), pairs[..., turned:, :]], -2)
+        return pairs.mT.flatten(-2) if self.is_mimo else pairs.flatten(-2)
+
+    def _inputs(self, u):
+        """What is written into the state, ``(..., rank, heads, headdim)``."""
+        return u.unsqueeze(-3) * self.mimo_x.transpose(0, 1) if self.is_mimo else u.unsqueeze(-3)
+
+    def _finish(self, y, z):
+        """Norm, gate, and one output in place of ``rank``: ``(..., rank, heads, headdim)`` to ``(..., d_inner)``."""
+        z = z.unflatten(-1, (-1, self.headdim)).unsqueeze(-3)
+        if self.is_mimo:
+            z = z * self.mimo_z.transpose(0, 1)
+        if self.norm is None:
+            y = y * F.silu(z)
+        else:
+            y = self.norm(y.flatten(-2), z.flatten(-2)).view_as(y)
+        if self.is_mimo:
+            y = y * self.mimo_o.transpose(0, 1)
+        return y.sum(-3).flatten(-2)
+
+    def _check(self, x, dims):
+        if x.dim() != dims or x.shape[-1] != self.d_model:
+            expected = "(batch, length, d_model)" if dims == 3 else "(batch, d_model)"
+            raise ValueError(f"x must be {expected} with d_model = {self.d_model}, got {tuple(x.shape)}")
+        if dims == 3 and x.shape[1] == 0:
+            raise ValueError(f"x must have at least one position, got {tuple(x.shape)}")

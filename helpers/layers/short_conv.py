@@ -1,0 +1,37 @@
+"""The short causal convolution with SiLU that stands before the scan in Mamba and in Mamba-2.
+
+``conv1d`` is the layer's ``nn.Conv1d``, depthwise and padded by ``d_conv - 1``, under upstream's name for it. Fused
+where it is what it seems to be, called where somebody replaced it or watches it.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from helpers.conv import causal_conv1d
+from helpers.layers.untouched import is_untouched
+
+
+def convolve(conv1d, x, state=None):
+    """``(batch, channels, length)`` to the same, after the inputs in ``state``, ``(batch, channels, d_conv - 1)``."""
+    if is_untouched(conv1d, nn.Conv1d):
+        return causal_conv1d(x, conv1d.weight.squeeze(1), conv1d.bias, state, activation="silu")
+    before = 0 if state is None else state.shape[-1]
+    padded = x if state is None else torch.cat([state.to(x.dtype), x], -1)
+    return F.silu(conv1d(padded)[..., before : before + x.shape[-1]])
+
+
+def next_state(state, x):
+    """The last inputs, once ``(batch, channels, length)`` more were read."""
+    return torch.cat([state, x.to(state.dtype)], -1)[..., x.shape[-1] :]
+
+
+def convolve_step(conv1d, x, state):
+    """One position, ``(batch, channels)``: returns what :func:`convolve` makes of it, and the next state."""
+    window = torch.cat([state, x.to(state.dtype).unsqueeze(-1)], -1)  # (batch, channels, d_conv)
+    if is_untouched(conv1d, nn.Conv1d):
+        u = (window * conv1d.weight.squeeze(1)).sum(-1)
+        u = u if conv1d.bias is None else u + conv1d.bias
+    else:
+        u = conv1d(window.to(x.dtype))[..., window.shape[-1] - 1]
+    return F.silu(u).to(x.dtype), window[..., 1:]
