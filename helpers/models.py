@@ -67,6 +67,7 @@ class PixelClassifier(nn.Module):
             itself is kept with the weights.
         positional_encoding: whether sines and cosines of its position are added to what is read at each position.
             None: for attention alone, which sees no order otherwise.
+        glu: whether a gated linear unit follows each mixer. (S4D has one of its own.)
         **options: of the mixer, such as ``d_state``.
 
     Raises:
@@ -86,6 +87,7 @@ class PixelClassifier(nn.Module):
         dropout=0.0,
         permutation=None,
         positional_encoding=None,
+        glu=False,
         **options,
     ):
         super().__init__()
@@ -103,6 +105,8 @@ class PixelClassifier(nn.Module):
         # Mamba's models have RMSNorm here. On a CPU PyTorch computes it in six times the time of LayerNorm.
         self.norms = nn.ModuleList(nn.LayerNorm(d_model) for _ in parts)
         self.blocks = nn.ModuleList(part(d_model, **options) for part in parts)
+        gated = [glu and part is not layers.FeedForward for part in parts]
+        self.gates = nn.ModuleList(layers.GLU(d_model) if gate else nn.Identity() for gate in gated)
         self.norm = nn.LayerNorm(d_model)
         self.head = nn.Linear(d_model, classes)
         self.positional_encoding = mixer == "attention" if positional_encoding is None else positional_encoding
@@ -128,8 +132,8 @@ class PixelClassifier(nn.Module):
         x = self.embedding(pixels)
         if self.positional_encoding:
             x = x + sinusoidal_encoding(*x.shape[1:], x.device).to(x.dtype)
-        for norm, block in zip(self.norms, self.blocks, strict=True):
-            y = block(norm(x))
+        for norm, block, gate in zip(self.norms, self.blocks, self.gates, strict=True):
+            y = gate(block(norm(x)))
             if self.dropout and self.training:
                 y = F.dropout1d(y.mT, self.dropout).mT  # a channel is dropped in the whole sequence, or not at all
             x = x + y

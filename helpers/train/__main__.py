@@ -33,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("name", choices=PRESETS, metavar="NAME", help=f"one of {', '.join(PRESETS)}")
     parser.add_argument("--output", type=Path, help="folder of this training (default: build/train/NAME-SEED)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and dropout (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn at random (default: %(default)s)")
     parser.add_argument("--test", action="store_true", help="at the end, measure the best weights on the test digits")
     parser.add_argument(
         "--devices", type=_positive, metavar="N", help="processes (default: a GPU each, or a CPU core each)"
@@ -46,7 +46,11 @@ def make_parser() -> argparse.ArgumentParser:
     for option in dataclasses.fields(TrainingConfig):
         if option.name not in _NOT_OFFERED:
             name = f"--{option.name.replace('_', '-')}"
-            other.add_argument(name, type=type(option.default), metavar="VALUE", help=option.metadata["help"])
+            if isinstance(option.default, bool):
+                kind = {"action": argparse.BooleanOptionalAction}
+            else:
+                kind = {"type": type(option.default), "metavar": "VALUE"}
+            other.add_argument(name, default=None, help=option.metadata["help"], **kind)
     other.add_argument("--batch-size", type=_positive, metavar="N", help="examples in a batch, over all processes")
     option = {"action": "append", "type": _pair, "default": [], "metavar": "ARGUMENT=VALUE"}
     other.add_argument("--set", **option, help="of the model, such as d_model=32; may be given several times")

@@ -4,7 +4,8 @@ A step of a small classifier is some hundred kernels of a few microseconds each.
 the GPU to run it, and so the GPU waits. In a graph one call starts them all. What it takes:
 
 * What differs from step to step lies at fixed addresses: which digits, and the learning rate. All digits are on the
-  GPU, so a batch is a few indices. The seed of the dropout is the generator's, which every replay reads anew.
+  GPU, so a batch is a few indices. The seed of dropout and augmentation is the generator's, which every replay reads
+  anew.
 * Nothing is read back while the step runs, and nothing copied from Python's memory. Loss, right answers and the
   gradient's norm add up on the GPU, and are looked at every ``CapturedStep.check_every`` steps and before each record
   and checkpoint; so a failure is found that much later, and still before a checkpoint is written.
@@ -71,7 +72,7 @@ class CapturedStep(Step):
         """Take a step; see :meth:`Step.__call__`."""
         indices = next(self.batches)
         self.rate.fill_(rate)
-        self.seed_dropout()
+        self.seed()
         if len(indices) == len(self.indices):
             self.indices.copy_(indices, non_blocking=True)
             self.repeat(self._update_full)

@@ -18,7 +18,7 @@ class TrainingConfig:
 
     learning_rate: float = _option(5e-3, "highest learning rate, of AdamW")
     muon_learning_rate: float = _option(
-        0.0, "highest learning rate of Muon, for the matrices in the blocks; 0: no Muon"
+        0.0, "highest learning rate of Muon, for the matrices in the layers; 0: no Muon"
     )
     ssm_learning_rate: float = _option(0.0, "highest learning rate of step size, A, B and C; 0: that of the others")
     weight_decay: float = _option(
@@ -27,9 +27,10 @@ class TrainingConfig:
     schedule: str = _option("one-cycle", "of the learning rates: one-cycle (up for a tenth, then a cosine) or constant")
     gradient_clip: float = _option(1.0, "largest norm of the gradient; 0: as it comes")
     deep_supervision: float = _option(0.0, "weight of the mean loss of the answers after rows 10 to 27 of a digit")
+    augment: bool = _option(False, "turn, scale and shift each digit a little whenever it is read")
     epochs: float = _option(1.0, "how often all training examples are seen")
     steps: int | None = _option(None, "number of updates, in place of epochs")
-    seed: int = _option(0, "of weights, batches and dropout")
+    seed: int = _option(0, "of all that is drawn at random")
     log_every: int = _option(0, "steps between two records; 0: fifty of them in all")
     save_every: int = _option(100, "steps between two checkpoints")
 

@@ -4,7 +4,7 @@ import torch
 
 
 def make_optimizers(model, config) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or for everything but the matrices in the model's ``blocks``, which are then Muon's.
+    """AdamW for everything, or for everything but the matrices in ``blocks`` and ``gates``, which are then Muon's.
 
     A layer names the parameters that need care of their own (:mod:`helpers.layers`):
 
@@ -17,7 +17,7 @@ def make_optimizers(model, config) -> list[torch.optim.Optimizer]:
       https://kellerjordan.github.io/posts/muon). It is not for vectors, nor for the first and the last layer.
 
     Args:
-        model: with or without ``blocks``.
+        model: with or without ``blocks`` and ``gates``.
         config: a :class:`helpers.train.config.TrainingConfig`.
 
     Returns:
@@ -25,14 +25,14 @@ def make_optimizers(model, config) -> list[torch.optim.Optimizer]:
         ``highest`` learning rate.
     """
     named = {kind: _named(model, kind) for kind in ("ssm_parameters", "no_weight_decay", "no_muon")}
-    blocks = {f"blocks.{name}" for name, _ in getattr(model, "blocks", torch.nn.ModuleList()).named_parameters()}
     matrices, others = [], {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         weight = parameter.dim() >= 2 and name not in named["no_weight_decay"]
         slow = config.ssm_learning_rate > 0 and name in named["ssm_parameters"]
-        suits_muon = name in blocks and weight and parameter.dim() == 2 and not slow and name not in named["no_muon"]
+        inside = name.startswith(("blocks.", "gates."))
+        suits_muon = inside and weight and parameter.dim() == 2 and not slow and name not in named["no_muon"]
         if config.muon_learning_rate and suits_muon:
             matrices.append(parameter)
         else:

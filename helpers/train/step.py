@@ -6,6 +6,7 @@ import math
 import torch
 import torch.nn.functional as F
 
+from helpers.train.augment import augment
 from helpers.train.inputs import check_batch, check_labels, endless
 from helpers.train.optimizers import set_learning_rates
 
@@ -48,12 +49,12 @@ class Step:
         pixels, labels = next(self.batches)
         check_batch(pixels, labels)
         set_learning_rates(self.optimizers, rate)
-        self.seed_dropout()  # after the batch: a DataLoader that begins an epoch draws a number
+        self.seed()  # after the batch: a DataLoader that begins an epoch draws a number
         return self.update(pixels.to(self.fabric.device), labels.to(self.fabric.device), stop)
 
     def update(self, pixels, labels, stop: bool = False) -> tuple[int, bool]:
         """The step itself, with a batch that is on the device."""
-        answers = self._answers(pixels)
+        answers = self._answers(augment(pixels) if self.config.augment else pixels)
         self.check_labels(labels, answers.shape[-1])
         loss, objective = _losses(answers, labels, self.config.deep_supervision)
         right = (answers[:, -1].argmax(-1) == labels).sum()
@@ -67,8 +68,8 @@ class Step:
         self.optimize()
         return examples, stopping
 
-    def seed_dropout(self) -> None:
-        """Let the dropout depend on nothing but the seed and the number of the step."""
+    def seed(self) -> None:
+        """Let dropout and augmentation depend on nothing but the seed and the number of the step."""
         # torch.manual_seed would seed all devices, which takes half a millisecond where there are none.
         generator = torch.cuda if self.fabric.device.type == "cuda" else torch.default_generator
         step = self.config.seed * 2**20 + self.monitor.step

@@ -64,6 +64,24 @@ def test_pixels_of_a_digit_to_logits_and_each_of_them_matters(model):
     assert (gradient != 0).double().mean() > (0.9 if isinstance(model, ConvClassifier) else 0.999)
 
 
+@pytest.mark.parametrize(("mixer", "blocks"), [("mamba", 1), ("lstm", 1), ("attention", 2)])
+def test_a_gated_linear_unit_follows_every_mixer(mixer, blocks):
+    torch.manual_seed(0)
+    model, x = PixelClassifier(mixer, 16, n_layer=1, length=40, glu=True).double(), torch.randn(2, 40, 1).double()
+    assert parameters(model) == parameters(PixelClassifier(mixer, 16, n_layer=1)) + 2 * 16 * 17
+    y = model.embedding(x)
+    if mixer == "attention":
+        y = y + models.sinusoidal_encoding(40, 16)
+    gate = model.gates[0][1]  # the feed-forward network, attention's second block, has none
+    for number in range(blocks):
+        z = model.blocks[number](model.norms[number](y))
+        if number == 0:
+            one, other = nn.functional.linear(nn.functional.gelu(z), gate.weight, gate.bias).chunk(2, -1)
+            z = one * other.sigmoid()
+        y = y + z
+    torch.testing.assert_close(model(x), model.head(model.norm(y).mean(1)))
+
+
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_order_matters(mixer):
     torch.manual_seed(0)

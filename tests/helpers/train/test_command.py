@@ -68,6 +68,8 @@ def test_options_change_what_the_name_stands_for():
     assert asked.arguments == {**preset.arguments, "mixer": "s4d", "d_state": 4} and asked.batch_size == 16
     assert asked.config == dataclasses.replace(preset.config, learning_rate=0.003, deep_supervision=0.0, epochs=2.0)
     assert resolve_preset(make_parser().parse_args(["smnist"])) == preset
+    for option, augments in (("--augment", True), ("--no-augment", False)):
+        assert resolve_preset(make_parser().parse_args(["smnist", option])).config.augment is augments
     settings = settings_of(asked)
     assert (settings["batch_size"], settings["validation"], settings["epochs"]) == (16, 5_000, 2.0)
     assert not {"seed", "steps", "log_every", "save_every"} & settings.keys()

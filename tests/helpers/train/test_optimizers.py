@@ -71,6 +71,8 @@ def test_muon_gets_the_matrices_inside_of_the_blocks():
     matrices = {name for name, (optimizer, _, _) in found.items() if optimizer == "Muon"}
     assert matrices == {f"blocks.{i}.{part}.weight" for i in (0, 1) for part in ("in_proj", "x_proj", "out_proj")}
     assert {found[name] for name in matrices} == {("Muon", 0.1, 0.0)}
+    gated = groups(models.PixelClassifier("lstm", 4, glu=True), muon_learning_rate=0.1)
+    assert gated["gates.1.1.weight"] == ("Muon", 0.1, 0.0) and gated["gates.1.1.bias"] == ("AdamW", 5e-3, 0.0)
     for other, muon in ((model, 0.0), (models.LinearClassifier(), 0.1)):
         assert {optimizer for optimizer, _, _ in groups(other, muon_learning_rate=muon).values()} == {"AdamW"}
 
@@ -91,7 +93,7 @@ def test_layers_are_found_wherever_they_are():
         places = {"first": "mamba", "blocks.0.inner.0": "mamba", "blocks.0.inner.1": "s4d"}
         assert slow == {f"{place}.{part}" for place, kind in places.items() for part in SSM[kind].split()}
         assert found["blocks.0.inner.1.A_imag"] == ("AdamW", 1e-3, 0) and found["first.D"] == ("AdamW", 5e-3, 0)
-        assert found["blocks.0.inner.1.out_proj.weight"][0] == "Muon" and found["first.in_proj.weight"][0] == "AdamW"
+        assert found["blocks.0.inner.1.glu.1.weight"][0] == "Muon" and found["first.in_proj.weight"][0] == "AdamW"
 
 
 def test_a_layer_alone_is_a_model_too():

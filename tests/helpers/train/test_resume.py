@@ -107,6 +107,15 @@ def test_another_training_is_refused(tmp_path):
             fit(tmp_path, **{name: other})
 
 
+def test_augmentation_is_taken_up_where_it_was(tmp_path):
+    whole, plain = fit(tmp_path / "whole", augment=True), fit(tmp_path / "plain")
+    with pytest.raises(train.Stopped):
+        fit(tmp_path / "parts", stop_at=3, augment=True)
+    fit(tmp_path / "parts", augment=True)
+    assert_same_end(tmp_path / "whole", tmp_path / "parts")
+    assert whole[0]["loss"] != plain[0]["loss"]
+
+
 def test_divergence_keeps_the_last_good_checkpoint(tmp_path):
     wild = {"learning_rate": 1e4, "muon_learning_rate": 2e4, "schedule": "constant", "gradient_clip": 0}
     with pytest.raises(

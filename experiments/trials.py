@@ -1,0 +1,161 @@
+"""The trainings behind the table of mixers, as protocol.md plans them: ``python experiments/trials.py --help``.
+
+What is done is not done again, and what was begun goes on where it stopped.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).parent
+
+# Arguments of the model that make the task: permuted pixels come with their positions, and only the last one answers.
+TASKS = {"smnist": {}, "psmnist": {"permutation": 92916, "positional_encoding": True, "pooling": "last"}}
+# The preset of a row, what is different in it, and the row whose learning rates it takes (None: it has its own trials).
+ROWS = {
+    "mamba": ("small-mamba", {}, None),
+    "mamba-16states": ("small-mamba", {"d_state": 16, "d_model": 29}, "mamba"),
+    "mamba-32states": ("small-mamba", {"d_state": 32, "d_model": 24}, "mamba"),
+    "mamba-64states": ("small-mamba", {"d_state": 64, "d_model": 17}, "mamba"),
+    "mamba-rope": ("small-mamba-rope", {}, None),
+    "lstm": ("small-lstm", {"forget_bias": 1.0}, None),
+    "lstm-chrono": ("small-lstm", {"longest": 784}, None),
+    "s4d": ("small-s4d", {}, None),
+    "s4d-8states": ("small-s4d", {"d_state": 8, "d_model": 59}, "s4d"),
+    "attention": ("small-attention", {}, None),
+}
+RATES = ((0.0, 0.003), (0.0, 0.01), (0.0, 0.03), (0.006, 0.003), (0.02, 0.003), (0.06, 0.01))  # of Muon and AdamW
+SEEDS = (0, 1, 2)
+
+
+class Training(NamedTuple):
+    """One training of three epochs."""
+
+    task: str
+    row: str
+    rates: tuple[float, float]
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        muon, adamw = self.rates
+        return f"table-{self.task}/{self.row}-muon{muon:g}-lr{adamw:g}-seed{self.seed}"
+
+    @property
+    def options(self) -> list[str]:
+        """What follows ``python -m helpers.train``."""
+        preset, arguments, _ = ROWS[self.row]
+        muon, adamw = self.rates
+        options = [preset, "--seed", self.seed, "--muon-learning-rate", f"{muon:g}", "--learning-rate", f"{adamw:g}"]
+        options += ["--epochs", 3, "--log-every", 573, "--devices", 1, "--precision", "32-true"]
+        for name, value in {**TASKS[self.task], **arguments}.items():
+            options += ["--set", f"{name}={value}"]
+        return [str(option) for option in options]
+
+    def record(self) -> dict | None:
+        """What came of it, or None."""
+        path = HERE / f"{self.name}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def winner(task: str, row: str) -> tuple[float, float] | None:
+    """The rates that were best on the validation images; None before all of them were tried."""
+    trials = {rates: Training(task, row, rates).record() for rates in RATES}
+    if None in trials.values():
+        return None
+    return max(trials, key=lambda rates: (trials[rates]["validation_accuracy"], -trials[rates]["validation_loss"]))
+
+
+def run(training: Training, runs: Path, test: bool = False) -> None:
+    """Train, or go on, in a process of its own, and keep what it wrote. One that fails counts as a trial."""
+    record = training.record()
+    if record and (not test or "test_accuracy" in record):
+        return
+    began, folder, target = time.monotonic(), runs / training.name, HERE / f"{training.name}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "helpers.train", *training.options, *(["--test"] if test else [])]
+    with open(folder / "output.txt", "w", encoding="utf-8") as output:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        status = subprocess.run(
+            [*command, "--output", folder], cwd=HERE.parent, env=environment, stdout=output, stderr=output, check=False
+        ).returncode
+    if status == 0:
+        for suffix in (".csv", ".json"):  # the record last: with it the training counts as done
+            shutil.copy(folder / f"{training.options[0]}{suffix}", target.with_suffix(suffix))
+        accuracy = training.record()["test_accuracy" if test else "validation_accuracy"]
+        said = f"{'test' if test else 'validation'} {accuracy:.2%}"
+    else:
+        said = (folder / "output.txt").read_text(encoding="utf-8").strip().splitlines()[-1]
+        if "the training failed at" not in said:
+            raise RuntimeError(f"{training.name}: exit status {status}. {said}")
+        said = said.partition(" Try")[0]
+        target.write_text(json.dumps({"failed": said, "validation_accuracy": 0.0, "validation_loss": 99.0}))
+    print(f"{training.name}: {said}, {(time.monotonic() - began) / 60:.0f} min", flush=True)
+
+
+def run_row(task: str, row: str, runs: Path) -> None:
+    """Six trials and three seeds of one row, or three seeds at the rates of another."""
+    own = ROWS[row][2] is None
+    if own:
+        for rates in RATES:
+            run(Training(task, row, rates), runs)
+    rates = winner(task, ROWS[row][2] or row)
+    if rates is None:
+        raise RuntimeError(f"{row} takes its learning rates from {ROWS[row][2]}, which comes first")
+    for seed in SEEDS:
+        run(Training(task, row, rates, seed), runs, test=True)
+
+
+def table(task: str) -> str:
+    """What there is so far, in Markdown: a line for each row of which three seeds are done."""
+    lines = ["| mixer | parameters | Muon | AdamW | validation | test | images/s |", "|---|---|---|---|---|---|---|"]
+    for row, (_, _, other) in ROWS.items():
+        rates = winner(task, other or row)
+        seeds = [Training(task, row, rates, seed).record() for seed in SEEDS] if rates else [None]
+        if None in seeds or not all("test_accuracy" in record for record in seeds):
+            continue
+        means = (spread([100 * record[f"{kind}_accuracy"] for record in seeds]) for kind in ("validation", "test"))
+        pace = statistics.median(record["images_per_second"] for record in seeds)
+        cells = (f"`{row}`", f"{seeds[0]['parameters']:,}", f"{rates[0]:g}", f"{rates[1]:g}", *means, str(pace))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    return f"{statistics.mean(values):.2f} % ({statistics.stdev(values):.2f})"
+
+
+def main(arguments=None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python experiments/trials.py", description=__doc__)
+    parser.add_argument("task", choices=TASKS, help="pixels in order, or in one fixed random order")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"some of {', '.join(ROWS)} (all)")
+    parser.add_argument("--output", type=Path, default=HERE.parent / "build" / "train", help="where trainings are kept")
+    parser.add_argument(
+        "--parallel", type=int, default=os.cpu_count(), metavar="N", help="trainings at a time (%(default)s)"
+    )
+    parser.add_argument("--show", action="store_true", help="train nothing, print the table")
+    options = parser.parse_args(arguments)
+    unknown = set(options.rows) - set(ROWS)
+    if unknown:
+        parser.error(f"ROW must be one of {', '.join(ROWS)}, got {', '.join(sorted(unknown))}")
+    if not options.show:
+        rows = options.rows or list(ROWS)
+        for wave in ([row for row in rows if not ROWS[row][2]], [row for row in rows if ROWS[row][2]]):
+            with ThreadPoolExecutor(options.parallel) as pool:
+                list(pool.map(lambda row: run_row(options.task, row, options.output.resolve()), wave))
+    print(table(options.task))
+
+
+if __name__ == "__main__":
+    main()
