@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers.layers.precision import Float32Parameters, precise
+from helpers.layers.projection import project
 from helpers.layers.short_conv import convolve, convolve_step, next_state
 from helpers.layers.untouched import is_untouched
 from helpers.scan import selective_scan
@@ -68,7 +69,7 @@ class Mamba(Float32Parameters):
     ):
         super().__init__()
         d_inner = int(expand * d_model)
-        self.d_model, self.d_state, self.d_conv = d_model, d_state, d_conv
+        self.d_model, self.d_inner, self.d_state, self.d_conv = d_model, d_inner, d_state, d_conv
         self.dt_rank = math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
         # In upstream's order, so that one seed gives both the same weights.
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=bias)
@@ -167,25 +168,15 @@ class Mamba(Float32Parameters):
         return -torch.exp(precise(self.A_log))
 
     def _project(self, x):
-        """What is convolved, and the gate. Two products: one result cut in two would be copied before it is used."""
-        if not is_untouched(self.in_proj, nn.Linear):
-            return self.in_proj(x).chunk(2, -1)
-        device = x.device.type
-        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-            x = x.to(torch.get_autocast_dtype(device))  # once, and not for each of the two
-        weights = self.in_proj.weight.chunk(2)
-        biases = (None, None) if self.in_proj.bias is None else self.in_proj.bias.chunk(2)
-        return (F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
+        """What is convolved, and the gate."""
+        return project(self.in_proj, x, [self.d_inner, self.d_inner])
 
     def _select(self, u, position):
         """The step size before its last map, B and C, all of them made from the input: the selection.
 
         ``position`` is that of the first input. Here it does not matter.
         """
-        sizes = [self.dt_rank, self.d_state, self.d_state]
-        if not is_untouched(self.x_proj, nn.Linear):
-            return self.x_proj(u).split(sizes, -1)
-        return [F.linear(u, weight) for weight in self.x_proj.weight.split(sizes)]  # three products: see _project
+        return project(self.x_proj, u, [self.dt_rank, self.d_state, self.d_state])
 
     def _step_sizes(self, dt):
         delta, bias = self._raw_step_sizes(dt)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers.layers.precision import Float32Parameters, precise
+from helpers.layers.projection import project
 from helpers.layers.short_conv import convolve, convolve_step, next_state
 from helpers.ssd import ssd
 
@@ -155,7 +156,7 @@ class Mamba2(Float32Parameters):
         if state is None and return_state:
             state = self.initial_state(len(x))
         conv_state, ssm_state = state or (None, None)
-        z0, x0, z, xBC, dt = self.in_proj(x).split(self.sizes, -1)
+        z0, x0, z, xBC, dt = project(self.in_proj, x, self.sizes)
         u, B, C = self._heads(convolve(self.conv1d, xBC.mT, conv_state).mT)
         y, ssm_state = ssd(
             u,
@@ -182,7 +183,7 @@ class Mamba2(Float32Parameters):
         """
         self._check(x, 2)
         conv_state, ssm_state = state
-        z0, x0, z, xBC, dt = self.in_proj(x).split(self.sizes, -1)
+        z0, x0, z, xBC, dt = project(self.in_proj, x, self.sizes)
         xBC, conv_state = convolve_step(self.conv1d, xBC, conv_state)
         u, B, C = (precise(part) for part in self._heads(xBC))
         each = len(self.A_log) // self.ngroups

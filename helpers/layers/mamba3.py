@@ -14,6 +14,7 @@ from torch import nn
 from helpers import ssd
 from helpers.layers.mamba2 import GatedRMSNorm
 from helpers.layers.precision import Float32Parameters, precise
+from helpers.layers.projection import project
 
 
 class State(NamedTuple):
@@ -99,8 +100,9 @@ class Mamba3(Float32Parameters):
         self.A_floor, self.chunk_size, self.is_mimo = A_floor, chunk_size, is_mimo
         # In upstream's order, so that one seed gives both the same weights.
         states = rank * ngroups * d_state
-        # Of what the first projection makes: z, x, B, C, dt, A, lambda, angles.
-        self.sizes = [d_inner, d_inner, states, states, heads, heads, heads, angles]
+        self.angles = angles
+        # Of what the first projection makes: z, x, B, C, and what is narrow: dt, A, lambda and the angles.
+        self.sizes = [d_inner, d_inner, states, states, 3 * heads + angles]
         self.in_proj = nn.Linear(d_model, sum(self.sizes), bias=False)
         dt = torch.exp(torch.rand(heads) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min))
         dt = dt.clamp(min=dt_init_floor)
@@ -121,7 +123,7 @@ class Mamba3(Float32Parameters):
         """The state before anything was read: zeros."""
         heads, zeros = len(self.D), self.D.new_zeros
         return State(
-            zeros(batch, heads, self.sizes[-1]),
+            zeros(batch, heads, self.angles),
             zeros(batch, heads, self.headdim, self.d_state),
             zeros(batch, self.rank, heads, self.d_state),
             zeros(batch, heads, self.headdim),
@@ -143,26 +145,27 @@ class Mamba3(Float32Parameters):
         z, u, B, C, dt, log_decay, weight, turns = self._select(x)
         angles = self._add(state.angle_state, turns)
         # What a position reads of its own; turned alike, C and B have the product that they have anyway.
-        own = (C.unsqueeze(3) * B.unsqueeze(2)).sum(-1, keepdim=True)  # (batch, length, rank, rank, heads, 1)
-        B, C, inputs = self._turn(B, angles), self._turn(C, angles), self._inputs(u)
+        own = (C.unsqueeze(3) * B.unsqueeze(2)).sum(-1).movedim(-1, 2)  # (batch, length, heads, rank, rank)
+        turn = self._turn(angles)
+        B, C, inputs = self._turned(B, turn), self._turned(C, turn), self._inputs(u)
         # What one position writes enters the state twice: at once, by lambda dt, and at the next step, by that one's
         # (1 - lambda) dt; and from there on it decays with everything else. So whoever comes later finds the sum of the
-        # two, and only the position itself, which the scan leaves out, finds the first alone.
+        # two, and only the position itself, which reads before it writes, finds the first alone.
         at_once, next_time = weight * dt, (1 - weight) * dt
         both = at_once + F.pad(next_time[:, 1:], (0, 0, 0, 1))
         last_written = self._inputs(state.x_state).permute(0, 2, 3, 1) @ state.B_state.transpose(1, 2)
         y, ssm_state = ssd.scan(
-            (both[:, :, None, :, None] * inputs).flatten(1, 2),
+            inputs.flatten(1, 2),
+            both,
             log_decay,
             B.flatten(1, 2),
             C.flatten(1, 2),
             state.ssm_state + next_time[:, 0, :, None, None] * last_written,
-            chunk_size=self.chunk_size,
+            at_once[..., None, None] * own + self.D[:, None, None] * torch.eye(self.rank, device=x.device),
             strict=True,
+            chunk_size=self.chunk_size,
         )
-        y = y.view_as(inputs) + at_once[:, :, None, :, None] * (own * inputs.unsqueeze(2)).sum(3)
-        y = self._finish(y + self.D.unsqueeze(-1) * inputs, z).to(x.dtype)
-        y = self.out_proj(y)
+        y = self.out_proj(self._finish(y.unflatten(1, (-1, self.rank)), z).to(x.dtype))
         return (y, State(angles[:, -1], ssm_state, B[:, -1], u[:, -1])) if return_state else y
 
     def step(self, x, state: State):
@@ -173,7 +176,8 @@ class Mamba3(Float32Parameters):
         self._check(x, 2)
         z, u, B, C, dt, log_decay, weight, turns = self._select(x)
         angles = self._add(state.angle_state, turns.unsqueeze(1)).squeeze(1)
-        B, C = self._turn(B, angles), self._turn(C, angles)
+        turn = self._turn(angles)
+        B, C = self._turned(B, turn), self._turned(C, turn)
         earlier, now = (  # (batch, heads, headdim, d_state)
             torch.einsum("brhp,brhn->bhpn", self._inputs(inputs), form)
             for inputs, form in ((state.x_state, state.B_state), (u, B))
@@ -190,8 +194,9 @@ class Mamba3(Float32Parameters):
         d_state)``; dt, the logarithm of the decay and lambda, ``(..., heads)``; by how much each pair is turned here,
         ``(..., heads, angles)``.
         """
-        z, u, B, C, dt, A, weight, angles = (precise(part) for part in self.in_proj(x).split(self.sizes, -1))
-        each = len(self.D) // self.ngroups
+        z, u, B, C, narrow = (precise(part) for part in project(self.in_proj, x, self.sizes))
+        heads, each = len(self.D), len(self.D) // self.ngroups
+        dt, A, weight, angles = narrow.split([heads, heads, heads, self.angles], -1)
         B, C = (
             norm(form.unflatten(-1, (self.rank, self.ngroups, self.d_state))).repeat_interleave(each, -2)
             + bias.transpose(0, 1)
@@ -211,20 +216,19 @@ class Mamba3(Float32Parameters):
         dtype = torch.float32 if turns.device.type == "mps" else torch.float64
         return (before.unsqueeze(1) + turns.cumsum(1, dtype=dtype)).remainder(2 * math.pi).to(turns.dtype)
 
-    def _turn(self, form, angles):
-        """B or C, ``(..., rank, heads, d_state)``, its first pairs turned by ``(..., heads, angles)``.
+    def _turn(self, angles):
+        """``exp(i angle)`` for every pair, complex ``(..., 1, heads, d_state / 2)``; those behind are not turned."""
+        angles = F.pad(angles, (0, self.d_state // 2 - self.angles)).unsqueeze(-3)
+        return torch.polar(torch.ones_like(angles), angles)
+
+    def _turned(self, form, turn):
+        """B or C, ``(..., rank, heads, d_state)``, with each pair of its numbers turned as a complex number.
 
         A pair is number 2i and number 2i + 1; with ``is_mimo``, as upstream has it, number i and i + d_state / 2.
         """
-        turned = angles.shape[-1]
-        cos, sin = angles.cos().unsqueeze(-3), angles.sin().unsqueeze(-3)
         if self.is_mimo:
-            pairs = torch.stack(form.chunk(2, -1), -1)
-        else:
-            pairs = form.unflatten(-1, (-1, 2))
-        a, b = pairs[..., :turned, :].unbind(-1)
-        pairs = torch.cat([torch.stack([a * cos - b * sin, a * sin + b * cos], -1), pairs[..., turned:, :]], -2)
-        return pairs.mT.flatten(-2) if self.is_mimo else pairs.flatten(-2)
+            return torch.view_as_real(torch.complex(*form.chunk(2, -1)) * turn).mT.flatten(-2)
+        return torch.view_as_real(torch.view_as_complex(form.unflatten(-1, (-1, 2))) * turn).flatten(-2)
 
     def _inputs(self, u):
         """What is written into the state, ``(..., rank, heads, headdim)``."""

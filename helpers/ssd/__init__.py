@@ -97,24 +97,27 @@ def ssd(
         dt = F.softplus(dt)
     if tuple(dt_limit) != (0.0, math.inf):
         dt = dt.clamp(*dt_limit)
-    y, last_state = scan(u * dt.unsqueeze(-1), dt * A, B, C, initial_state, chunk_size=chunk_size, form=form)
-    if D is not None:
-        y = y + (D if D.dim() == 2 else D.unsqueeze(-1)).to(dtype) * u
+    skip = D.to(dtype)[:, None, None] if D is not None and D.dim() == 1 else None
+    y, last_state = scan(u, dt, dt * A, B, C, initial_state, skip, chunk_size=chunk_size, form=form)
+    if D is not None and D.dim() == 2:
+        y = y + D.to(dtype) * u
     if z is not None:
         y = y * F.silu(z.to(dtype))
     y = y.to(x.dtype)
     return (y, last_state) if return_last_state else y
 
 
-def scan(x, log_decay, B, C, initial_state=None, *, chunk_size=64, form=None, strict=False):
-    """What is left of :func:`ssd` once the step sizes are in their places: ``h = exp(log_decay) h + x B^T, y = h C``.
+def scan(x, write, log_decay, B, C, initial_state=None, own=None, *, strict=False, chunk_size=64, form=None):
+    """What :func:`ssd` is made of: ``h = exp(log_decay) h + write x B^T``, ``y = h C + own x``.
 
     Args:
         x: ``(batch, length, heads, headdim)``, float32 or float64. With a rank (several inputs and outputs a head, as
             in Mamba-3) x, B and C have ``rank * length`` rows, those of a position one behind the other.
+        write: ``(batch, length, heads)``, by how much each position is written.
         log_decay: ``(batch, length, heads)``.
         B, C, initial_state, chunk_size, form: as for :func:`ssd`.
-        strict: let every position read before it writes, ``h = exp(log_decay) h, y = h C, h = h + x B^T``.
+        own: ``(batch, length, heads, rank, rank)``, or what broadcasts to it: what a position reads of itself besides.
+        strict: let every position read before it writes, after the decay.
 
     Returns:
         ``y``, of the shape of x, and the last state, ``(batch, heads, headdim, d_state)``.
@@ -126,12 +129,12 @@ def scan(x, log_decay, B, C, initial_state=None, *, chunk_size=64, form=None, st
         raise ValueError(f"chunk_size must be a whole number, at least 1, got {chunk_size!r}")
     if initial_state is None:
         initial_state = x.new_zeros(len(x), *x.shape[2:], B.shape[3])
-    arguments = (x, log_decay, B, C, initial_state.to(x.dtype))
+    arguments = (x, write, log_decay, B, C, initial_state.to(x.dtype), own, strict)
     if form == "recurrent":
-        return recurrent.scan(*arguments, strict)
+        return recurrent.scan(*arguments)
     if form == "quadratic":
-        return quadratic.scan(*arguments, strict)
-    return chunked.scan(*arguments, strict, min(chunk_size, log_decay.shape[1]))
+        return quadratic.scan(*arguments)
+    return chunked.scan(*arguments, min(chunk_size, log_decay.shape[1]))
 
 
 def _check(name, tensor, x, shape):

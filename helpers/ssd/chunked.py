@@ -3,55 +3,68 @@
 Section 6 of Dao and Gu, "Transformers are SSMs", arXiv 2405.21060: the four steps of its listing 1.
 """
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 
-from helpers.ssd.quadratic import attend, mask
+from helpers.ssd.quadratic import attention
 
 
-def scan(x, log_decay, B, C, state, strict=False, chunk_size=64):
+def scan(x, write, log_decay, B, C, state, own=None, strict=False, chunk_size=64):
     """The same as :func:`helpers.ssd.recurrent.scan`, in matrix products; work and memory grow with the length.
 
     Args:
-        x, log_decay, B, C, state, strict: as there.
+        x, write, log_decay, B, C, state, own, strict: as there.
         chunk_size: positions in a chunk. The length need not be a multiple of it.
 
     Returns:
         ``y``, of the shape of x, and the state after the last position.
     """
-    batch, rows, heads, headdim = x.shape
-    groups, d_state = B.shape[2:]
-    each, length = heads // groups, log_decay.shape[1]  # each: heads of a group
-    rank, missing = rows // length, -length % chunk_size  # positions that are missing write and forget nothing
-    x, B, C = (F.pad(form, (0, 0, 0, 0, 0, rank * missing)) for form in (x, B, C))
-    log_decay = F.pad(log_decay, (0, 0, 0, missing))
-    x = x.view(batch, -1, rank * chunk_size, groups, each, headdim)  # (batch, chunks, rows of a chunk, ...)
-    B, C = (form.view(batch, -1, rank * chunk_size, groups, d_state).transpose(2, 3) for form in (B, C))
-    log_decay = log_decay.view(batch, -1, chunk_size, groups, each).permute(0, 1, 3, 4, 2)
+    batch, rows, heads = x.shape[:3]
+    groups, length, rank = B.shape[2], log_decay.shape[1], rows // log_decay.shape[1]
+
+    def in_chunks(form, rows):  # (batch, chunks, groups, heads of a group, rows of a chunk, ...)
+        missing = rows * -(-length // chunk_size) - form.shape[1]
+        form = F.pad(form, [0, 0] * (form.dim() - 2) + [0, missing]) if missing else form
+        return form.unflatten(1, (-1, rows)).unflatten(3, (groups, -1)).movedim(2, 4)
+
+    # Positions that are missing in the last chunk write and forget nothing.
+    x, B, C = (in_chunks(form, rank * chunk_size) for form in (x, B, C))
+    write, log_decay = (in_chunks(form, chunk_size).contiguous() for form in (write, log_decay))
+    own = None if own is None else in_chunks(own.expand(batch, length, heads, rank, rank), chunk_size)
+    x = x.contiguous()  # it is multiplied twice
 
     # 1. Inside of each chunk, as if there were no others: the blocks on the diagonal.
-    L = mask(log_decay)  # (batch, chunks, groups, each, chunk_size, chunk_size)
-    y = attend(L, x.permute(0, 1, 3, 4, 2, 5), B.unsqueeze(3), C.unsqueeze(3), strict).permute(0, 1, 4, 2, 3, 5)
+    L = segment_sums(log_decay).exp()
+    M = attention(L, write, B, C, own, strict)
 
-    # 2. The state that each chunk leaves behind, again as if there were no others. The heads of a group lie side by
-    #    side: one large product is faster than some small ones.
-    left = x * _beside_rows(L[..., -1, :], rank)
-    written = left.flatten(-2).transpose(2, 3).mT @ B  # (batch, chunks, groups, each * headdim, d_state)
+    # 2. The state that each chunk leaves behind, again as if there were no others. (As it is multiplied: transposed.)
+    until = (write * L[..., -1, :]).repeat_interleave(rank, -1)
+    written = (until.unsqueeze(-1) * B).mT @ x  # (..., d_state, headdim)
 
     # 3. From chunk to chunk, one after another: the state before each of them.
-    state, before = state.view(batch, groups, each, headdim, d_state), []
-    kept = log_decay.sum(-1).exp()[..., None, None]
-    for kept_by_chunk, new in zip(kept.unbind(1), written.view(batch, -1, *state.shape[1:]).unbind(1), strict=True):
+    since = log_decay.cumsum(-1).exp()
+    state, before = state.unflatten(1, (groups, -1)).mT, []
+    for kept, new in zip(since[..., -1, None, None].unbind(1), written.unbind(1), strict=True):
         before.append(state)
-        state = kept_by_chunk * state + new
+        state = torch.addcmul(new, kept, state)
 
     # 4. What each row reads of the state before its chunk, shrunk by what came since: the blocks off the diagonal.
-    read = C @ torch.stack(before, 1).flatten(3, 4).mT  # (batch, chunks, groups, rows, each * headdim)
-    read = read.transpose(2, 3).unflatten(-1, (each, headdim))
-    y = y + read * _beside_rows(log_decay.cumsum(-1).exp(), rank)
-    return y.reshape(batch, -1, heads, headdim)[:, :rows], state.view(batch, heads, headdim, d_state)
+    read = (since.repeat_interleave(rank, -1).unsqueeze(-1) * C) @ torch.stack(before, 1)
+    y = torch.baddbmm(read.flatten(0, 3), M.flatten(0, 3), x.flatten(0, 3)).view_as(read)
+    return y.movedim(4, 2).flatten(3, 4).flatten(1, 2)[:, :rows], state.mT.flatten(1, 2)
 
 
-def _beside_rows(factors, rank):
-    """A factor for each position, ``(batch, chunks, groups, each, chunk_size)``, in the shape of x's rows."""
-    return factors.permute(0, 1, 4, 2, 3).repeat_interleave(rank, 2).unsqueeze(-1)
+def segment_sums(x):
+    """:func:`helpers.ssd.quadratic.segment_sums` of short pieces, as one product with a matrix of ones and zeros.
+
+    It has ``length ** 3`` entries, which for a chunk are few; and a product is faster than a sum along a column.
+    """
+    length = x.shape[-1]
+    place = torch.arange(length, device=x.device)
+    between = (place[:, None] <= place[:, None, None]) & (place[:, None] > place)  # (i, k, j): j < k <= i
+    between = between.transpose(0, 1).reshape(length, -1).to(x.dtype)  # (k, i * j)
+    device = x.device.type
+    with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+        return (x @ between).unflatten(-1, (length, length))

@@ -6,28 +6,33 @@ Equation 1 of Dao and Gu, "Transformers are SSMs", arXiv 2405.21060, with a scal
 import torch
 
 
-def scan(x, log_decay, B, C, state, strict=False):
-    """Run ``h = exp(log_decay) h + x B^T``, ``y = h C``, over the positions, in order.
+def scan(x, write, log_decay, B, C, state, own=None, strict=False):
+    """Run ``h = exp(log_decay) h + write x B^T``, ``y = h C + own x``, over the positions, in order.
 
     Args:
         x: ``(batch, length, heads, headdim)``.
+        write: ``(batch, length, heads)``, by how much each position is written.
         log_decay: ``(batch, length, heads)``, at most 0.
         B, C: ``(batch, length, groups, d_state)``; each group serves ``heads / groups`` heads in a row.
         state: ``(batch, heads, headdim, d_state)``, the state before the first position.
-        strict: read at every position before it writes, after the decay: what came before it, without itself.
+        own: ``(batch, length, heads, rank, rank)``, or what broadcasts to it: what a position reads of itself besides.
+        strict: read at every position before it writes, after the decay.
 
     Returns:
         ``y``, of the shape of x, and the state after the last position.
 
-    With a rank, x, B and C have ``rank`` rows a position, one behind the other: all of them are written, then all read.
+    The rank is 1, or the number of rows that x, B and C have for a position, one behind the other: all of them are
+    written, and then all are read.
     """
     heads, rank = x.shape[2], x.shape[1] // log_decay.shape[1]
     B, C = (form.repeat_interleave(heads // form.shape[2], dim=2) for form in (B, C))
     x, B, C = (form.unflatten(1, (-1, rank)).transpose(2, 3) for form in (x, B, C))  # (batch, length, heads, rank, ...)
+    drive = x.mT @ (write[..., None, None] * B)  # (batch, length, heads, headdim, d_state)
     ys = []
-    # unbind, not x[:, t]: the gradient of an index is a tensor of zeros as large as x, for every t.
-    for x_t, a_t, B_t, C_t in zip(x.unbind(1), log_decay.exp().unbind(1), B.unbind(1), C.unbind(1), strict=True):
+    # unbind, not drive[:, t]: the gradient of an index is a tensor of zeros as large as drive, for every t.
+    for drive_t, a_t, C_t in zip(drive.unbind(1), log_decay.exp().unbind(1), C.unbind(1), strict=True):
         kept = a_t[..., None, None] * state
-        state = kept + x_t.mT @ B_t  # (batch, heads, headdim, d_state)
+        state = kept + drive_t
         ys.append(C_t @ (kept if strict else state).mT)
-    return torch.stack(ys, 1).transpose(2, 3).flatten(1, 2), state
+    y = torch.stack(ys, 1) if own is None else torch.stack(ys, 1) + own @ x
+    return y.transpose(2, 3).flatten(1, 2), state
