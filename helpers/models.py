@@ -21,6 +21,8 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 MIXERS = {
     "mamba": (layers.Mamba,),
     "mamba-rope": (layers.MambaRoPE,),
+    "mamba2": (layers.Mamba2,),
+    "mamba3": (layers.Mamba3,),
     "memoryless": (layers.Memoryless,),
     "s4d": (layers.S4D,),
     "lstm": (layers.LSTM,),

@@ -74,7 +74,8 @@ class Mamba2(Float32Parameters):
         dt_init_floor: smallest initial step size.
         dt_limit: between what every step size is clamped.
         bias, conv_bias: biases of the two projections, and of the convolution.
-        chunk_size: positions in a chunk, see :func:`helpers.ssd.ssd`. (Upstream's default, 256, is for a GPU.)
+        chunk_size: positions in a chunk, see :func:`helpers.ssd.ssd`. (28 is fast on a CPU; upstream's
+            default, 256, is for a GPU.)
 
     Raises:
         ValueError: if the sizes do not fit together.
@@ -106,7 +107,7 @@ class Mamba2(Float32Parameters):
         dt_limit=(0.0, math.inf),
         bias=False,
         conv_bias=True,
-        chunk_size=56,
+        chunk_size=28,
     ):
         super().__init__()
         d_inner = int(expand * d_model)

@@ -81,7 +81,7 @@ class Mamba3(Float32Parameters):
         is_outproj_norm=False,
         is_mimo=False,
         mimo_rank=4,
-        chunk_size=56,
+        chunk_size=28,
     ):
         super().__init__()
         d_inner = int(expand * d_model)

@@ -35,7 +35,7 @@ def ssd(
     dt_softplus=False,
     dt_limit=(0.0, math.inf),
     *,
-    chunk_size=64,
+    chunk_size=28,
     initial_state=None,
     return_last_state=False,
     form=None,
@@ -107,7 +107,7 @@ def ssd(
     return (y, last_state) if return_last_state else y
 
 
-def scan(x, write, log_decay, B, C, initial_state=None, own=None, *, strict=False, chunk_size=64, form=None):
+def scan(x, write, log_decay, B, C, initial_state=None, own=None, *, strict=False, chunk_size=28, form=None):
     """What :func:`ssd` is made of: ``h = exp(log_decay) h + write x B^T``, ``y = h C + own x``.
 
     Args:

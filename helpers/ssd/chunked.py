@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from helpers.ssd.quadratic import attention
 
 
-def scan(x, write, log_decay, B, C, state, own=None, strict=False, chunk_size=64):
+def scan(x, write, log_decay, B, C, state, own=None, strict=False, chunk_size=28):
     """The same as :func:`helpers.ssd.recurrent.scan`, in matrix products; work and memory grow with the length.
 
     Args:

@@ -3,12 +3,13 @@
 import importlib.util
 import json
 import re
+import shlex
 
 import pytest
 import torch
 from repository import ROOT
 
-from helpers import models
+from helpers import experiments, models
 from helpers.train.__main__ import make_parser, resolve_preset
 from helpers.train.presets import PERMUTATION
 
@@ -17,6 +18,26 @@ trials = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(trials)
 
 PROTOCOL = (ROOT / "experiments" / "protocol.md").read_text(encoding="utf-8")
+
+
+def test_every_record_is_of_a_training_that_is_planned():
+    """With the command that the plan says, and tested only if its rates have won."""
+    planned = {
+        training.name: training
+        for task in trials.TASKS
+        for row in trials.ROWS
+        for rates in trials.RATES
+        for seed in trials.SEEDS
+        for training in [trials.Training(task, row, rates, seed)]
+    }
+    for experiment in experiments.find("table-*/*"):
+        training, record = planned[experiment.name], experiment.record
+        if "failed" in record:
+            continue
+        command = shlex.join(["python", "-m", "helpers.train", *training.options])
+        assert record["command"].removesuffix(" --test") == command
+        if training.seed or "test_accuracy" in record:
+            assert trials.winner(training.task, trials.ROWS[training.row][2] or training.row) == training.rates
 
 
 @pytest.fixture
@@ -67,6 +88,9 @@ def test_the_protocol_says_what_the_rows_are():
     variants = [preset("smnist", f"mamba-{n}states").arguments for n in (16, 32, 64)]
     assert widths == ", ".join(str(v["d_model"]) for v in variants)
     assert states == ", ".join(f"{2 * 2 * v['d_model'] * v['d_state']:,}" for v in variants)
+    for row in ("mamba2", "mamba2-64states", "mamba3", "mamba3-64states"):
+        wide = preset("smnist", row).arguments
+        assert re.search(rf"^\| `{row}` .*\| {4 * wide['d_model'] * wide['d_state']:,} \|$", PROTOCOL, re.M)
     s4d = preset("smnist", "s4d-8states").arguments
     assert f"| {2 * s4d['d_model'] * s4d['d_state']} |" in PROTOCOL
 

@@ -16,7 +16,7 @@ def parameters(model):
 @pytest.mark.parametrize("mixer", MIXERS)
 @pytest.mark.parametrize("pooling", ["mean", "sum", "last"])
 def test_any_length_channels_and_classes(mixer, pooling):
-    model = PixelClassifier(mixer, 16, length=40, channels=3, classes=4, pooling=pooling)
+    model = PixelClassifier(mixer, 32, length=40, channels=3, classes=4, pooling=pooling)
     assert model(torch.randn(2, 40, 3)).shape == (2, 4)
     with pytest.raises(ValueError, match=r"pixels must be .* = \(batch, 40, 3\), got \(2, 3, 40\)"):
         model(torch.randn(2, 3, 40))
@@ -85,7 +85,7 @@ def test_a_gated_linear_unit_follows_every_mixer(mixer, blocks):
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_order_matters(mixer):
     torch.manual_seed(0)
-    model, x = PixelClassifier(mixer, 16, length=40).double(), torch.randn(2, 40, 1, dtype=torch.float64)
+    model, x = PixelClassifier(mixer, 32, length=40).double(), torch.randn(2, 40, 1, dtype=torch.float64)
     assert not torch.allclose(model(x), model(x.flip(1)))
 
 
@@ -140,7 +140,7 @@ def test_dropout_is_for_training_only_and_drops_channels():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"mixer": "rnn"}, "mixer must be one of mamba, mamba-rope, memoryless, s4d, lstm, attention, got 'rnn'"),
+    [({"mixer": "rnn"}, "mixer must be one of mamba, mamba-rope, mamba2, mamba3, memoryless, s4d, lstm, attention, got 'rnn'"),
      ({"pooling": "max"}, "pooling must be 'mean', 'sum' or 'last', got 'max'"),
      ({"classes": 1}, "classes must be at least 2, got 1"),
      ({"length": 0}, "length must be at least 1, got 0"),

@@ -57,7 +57,7 @@ def test_what_may_be_left_out_is_left_out(form):
 
 def test_chunks_are_the_default():
     given = arguments(length=150)
-    assert torch.equal(ssd(**given), ssd(**given, form="chunked", chunk_size=64))
+    assert torch.equal(ssd(**given), ssd(**given, form="chunked", chunk_size=28))
 
 
 @every_form

@@ -14,6 +14,8 @@ from helpers.train import TrainingConfig, make_optimizers
 SSM = {
     "mamba": "A_log dt_proj.weight dt_proj.bias x_proj.weight",
     "mamba-rope": "A_log dt_proj.weight dt_proj.bias x_proj.weight B_bias C_bias",
+    "mamba2": "A_log dt_bias",
+    "mamba3": "dt_bias B_bias C_bias",
     "memoryless": "dt_proj.weight dt_proj.bias x_proj.weight",  # its A is not trained
     "s4d": "log_dt log_A_real A_imag C",
     "lstm": "",
@@ -23,7 +25,8 @@ NOT_DECAYED = ("A_log", ".D", "log_dt", "log_A_real", "A_imag", "_bias")
 
 
 def classifier(mixer, n_layer=2):
-    options = {} if mixer in ("lstm", "attention") else {"d_state": 2}
+    options = {} if mixer in ("lstm", "attention") else {"d_state": 4}
+    options |= {"headdim": 4} if mixer in ("mamba2", "mamba3") else {}
     return models.PixelClassifier(mixer, 4, n_layer, **options)
 
 
