@@ -7,6 +7,15 @@ figure. Nothing is returned: IPython would show the figure a second time.
 from helpers.plots.block import ablations, initial_steps, mamba_block
 from helpers.plots.classifier import confusion
 from helpers.plots.data import class_balance, digits, neighbors, signal
+from helpers.plots.duality import (
+    blocks_of_a_matrix,
+    by_length,
+    error_orders,
+    matrices,
+    three_blocks,
+    times,
+    turning_pairs,
+)
 from helpers.plots.own_data import signals
 from helpers.plots.scan import against_length, costs
 from helpers.plots.state_space import copying, discretizations, impulse_responses, token_sequences
@@ -15,6 +24,8 @@ from helpers.plots.training import error_curves, training_curves
 __all__ = [
     "ablations",
     "against_length",
+    "blocks_of_a_matrix",
+    "by_length",
     "class_balance",
     "confusion",
     "copying",
@@ -22,12 +33,17 @@ __all__ = [
     "digits",
     "discretizations",
     "error_curves",
+    "error_orders",
     "impulse_responses",
     "initial_steps",
     "mamba_block",
+    "matrices",
     "neighbors",
     "signal",
     "signals",
+    "three_blocks",
+    "times",
     "token_sequences",
     "training_curves",
+    "turning_pairs",
 ]

@@ -85,7 +85,11 @@ class Monitor:
         first, self._checked = self._checked + 1, self.step
         examples, loss, right, norm = self._sums.tolist()
         mean = loss / examples
-        if not math.isfinite(mean + norm) or (examples >= 2_000 and mean > 2 * math.log(self._classes)):
+        # One bad batch is no failure, and some trainings recover from it.
+        recorded, loss_before = (self.records[-1]["step"], self.records[-1]["loss"]) if self.records else (0, 0.0)
+        far = 2 * math.log(self._classes)
+        lasting = self.step - recorded >= 20 or loss_before > far
+        if not math.isfinite(mean + norm) or (examples >= 2_000 and mean > far and lasting):
             when = f"step {self.step}" if first == self.step else f"one of the steps {first} to {self.step}"
             raise FloatingPointError(
                 f"the training failed at {when}: the loss is {mean:.3g}, the norm of the gradient {norm:.3g}. Try a"

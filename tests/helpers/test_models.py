@@ -140,7 +140,7 @@ def test_dropout_is_for_training_only_and_drops_channels():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"mixer": "rnn"}, "mixer must be one of mamba, mamba-rope, mamba2, mamba3, memoryless, s4d, lstm, attention, got 'rnn'"),
+    [({"mixer": "rnn"}, "mixer must be one of mamba, mamba-rope, mamba2, mamba3, memoryless, s4d, lstm, attention"),
      ({"pooling": "max"}, "pooling must be 'mean', 'sum' or 'last', got 'max'"),
      ({"classes": 1}, "classes must be at least 2, got 1"),
      ({"length": 0}, "length must be at least 1, got 0"),

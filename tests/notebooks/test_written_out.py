@@ -7,6 +7,7 @@ from notebook_definitions import definitions
 from helpers.layers import S4D, Mamba
 from helpers.layers.s4d import causal_convolution
 from helpers.scan import associative, selective_scan
+from helpers.ssd import quadratic, ssd
 
 
 @pytest.mark.parametrize("scan", ["loop", "unbound_loop", "parallel_scan"])
@@ -24,6 +25,18 @@ def test_scans_written_out_equal_the_helper(scan):
         strict=True,
     ):
         torch.testing.assert_close(x, y, rtol=1e-10, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_ssd_written_out_equals_the_helper():
+    page = definitions("10_mamba_2_and_3")
+    x, dt = torch.randn(37, 5, dtype=torch.float64), torch.rand(37, dtype=torch.float64)
+    B, C = torch.randn(2, 37, 3, dtype=torch.float64)
+    A = torch.tensor(-0.7, dtype=torch.float64)
+    torch.testing.assert_close(page["decay_mask"](dt, A), quadratic.mask(dt * A))
+    heads = [form[None, :, None] for form in (x, dt, B, C)]
+    expected = ssd(heads[0], heads[1], A[None], *heads[2:], form="recurrent")[0, :, 0]
+    for y in (page["loop"](x, dt, A, B, C), page["in_chunks"](x, dt, A, B, C, 8)):
+        torch.testing.assert_close(y, expected)
 
 
 @pytest.mark.parametrize("dtype, bound", [(torch.float32, 2e-6), (torch.float64, 1e-14)])

@@ -23,6 +23,8 @@ def seven(value):
 FIGURES = {
     "ablations": ({"whole": [0.9, 0.8]}, seven(0.1)),
     "against_length": ([10, 20], seven([1.0, 2.0]), "seconds", "title"),
+    "blocks_of_a_matrix": (5,),
+    "by_length": (seven([{8: 0.9, 16: 0.5}]), (9, 12)),
     "class_balance": (seven(LABELS),),
     "confusion": (LABELS, LABELS),
     "copying": (seven([0.9, 0.5]), [10, 100], {}),
@@ -30,14 +32,19 @@ FIGURES = {
     "digits": ([IMAGE] * 3, ["7", "2", "1"], 2),
     "discretizations": ([0.0, 1.0], [1.0, 0.4], [1.0], seven([0.3])),
     "error_curves": (seven(([1, 2], [0.9, 0.99])),),
+    "error_orders": ([0.1, 0.2], seven([0.1, 0.4])),
     "impulse_responses": ({"fast": torch.rand(9), "slow": torch.rand(9), "none": torch.zeros(9)},),
     "initial_steps": (torch.rand(8) + 0.1, seven(torch.rand(8) + 1)),
     "mamba_block": (16, 32, 8, 1, 4),
+    "matrices": ({"mask": torch.rand(4, 4), "scores": torch.randn(4, 4)},),
     "neighbors": (IMAGE, seven((10, 19))),
     "signal": (IMAGE,),
     "signals": ({"7": torch.ones(7, 40), "2": torch.ones(1, 40)},),
+    "three_blocks": (),
+    "times": (seven({4: 1.0, 8: 2.0}), "states"),
     "token_sequences": (torch.tensor([[0, 3, 0, 9], [1, 0, 2, 9]]), ["first", "second"], 9),
     "training_curves": (seven(RECORDS), seven(0.9)),
+    "turning_pairs": ({"one": torch.ones(3) + 0j, "other": torch.ones(3) * 1j},),
 }
 
 

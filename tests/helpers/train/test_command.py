@@ -103,7 +103,7 @@ def test_a_folder_that_cannot_be_used_ends_the_command_with_one_sentence(tmp_pat
         ("{quick} --log-every 0", "argument --log-every: must be a whole number, at least 1, got '0'"),
         ("{quick} --devices -1", "argument --devices: must be a whole number, at least 1, got '-1'"),
         ("{quick} --batch-size 0", "argument --batch-size: must be a whole number, at least 1, got '0'"),
-        ("smnist --set mixer=rnn", "mixer must be one of mamba, mamba-rope, mamba2, , "),
+        ("smnist --set mixer=rnn", "mixer must be one of mamba, mamba-rope, mamba2, mamba3, "),
         ("smnist --set d_modle=32", "unexpected keyword argument 'd_modle'"),
         ("smnist --set classes=5", "classes must be 10, as many as there are digits, got 5"),
         ("smnist --set length=700", "pixels must be (batch, length, channels) = (batch, 700, 1)"),

@@ -33,11 +33,24 @@ def test_a_norm_that_was_not_finite_is_not_forgotten(norm):
         monitor((8, 16, 1), (8, 16, norm), (8, 16, 1)).check(0.1, lambda: " Go on.")
 
 
-@pytest.mark.parametrize("examples, fails", [(1_900, False), (2_100, True)])
-def test_a_loss_far_above_guessing_is_a_failure_once_there_are_enough_examples(examples, fails):
-    found = monitor((examples, 5 * examples, 1.0))  # guessing among ten gives 2.3
+@pytest.mark.parametrize("examples, steps, fails", [(90, 20, False), (110, 20, True), (5_000, 1, False)])
+def test_a_loss_far_above_guessing_is_a_failure_once_it_lasts(examples, steps, fails):
+    found = monitor(*[(examples, 5 * examples, 1.0)] * steps)  # guessing among ten gives 2.3
     if fails:
-        with pytest.raises(FloatingPointError, match="failed at step 1: the loss is 5, the norm of the gradient 1"):
+        with pytest.raises(FloatingPointError, match="failed at one of the steps 1 to 20: the loss is 5, the norm of"):
+            found.check(0.1, str)
+    else:
+        found.check(0.1, str)
+
+
+@pytest.mark.parametrize("loss_before, fails", [(1.0, False), (5.0, True)])
+def test_two_bad_records_in_a_row_are_a_failure(loss_before, fails):
+    found = monitor((3_000, 3_000 * loss_before, 1.0))
+    found.record(0.1, None)
+    found.count(3_000, number(15_000), number(0), stop=False)
+    found.advance(3_000)
+    if fails:
+        with pytest.raises(FloatingPointError, match="the loss is 5"):
             found.check(0.1, str)
     else:
         found.check(0.1, str)

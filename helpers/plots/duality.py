@@ -1,0 +1,138 @@
+"""Page 10: three blocks side by side, masks, chunks, steps that are trapezoids, and states that turn."""
+
+import matplotlib.pyplot as plt
+from matplotlib.ticker import PercentFormatter
+
+from helpers.plots.style import BLUE, GREEN, LINES, ORANGE, PINK, in_style, styled
+
+# From the input, at the bottom, to the output: what each block is made of, and the kind of each part.
+BLOCKS = {
+    "Mamba": (
+        ("linear: x, z", BLUE),
+        ("convolution of x, SiLU", ORANGE),
+        ("linear: Δ, B, C", BLUE),
+        ("scan: a decay for each\nnumber of the state", GREEN),
+        ("gate: SiLU(z)", PINK),
+        ("linear", BLUE),
+    ),
+    "Mamba-2": (
+        ("linear: x, z, B, C, Δ", BLUE),
+        ("convolution of x, B, C, SiLU", ORANGE),
+        ("scan: one decay\nfor each head", GREEN),
+        ("gate: SiLU(z), norm", PINK),
+        ("linear", BLUE),
+    ),
+    "Mamba-3": (
+        ("linear: x, z, B, C, Δ, A, λ, θ", BLUE),
+        ("norm and bias of B, C", ORANGE),
+        ("turn B, C by the sum of θΔ", ORANGE),
+        ("scan: one decay for each head,\ntrapezoidal steps", GREEN),
+        ("gate: SiLU(z)", PINK),
+        ("linear", BLUE),
+    ),
+}
+
+
+@styled
+def three_blocks():
+    """Mamba, Mamba-2 and Mamba-3, each from its input at the bottom to its output at the top."""
+    _, columns = plt.subplots(1, 3, figsize=(8, 4.2))
+    for axes, (name, parts) in zip(columns, BLOCKS.items(), strict=True):
+        axes.set(xlim=(0, 1), ylim=(-0.1, 6.4), title=name)
+        axes.axis("off")
+        gap = 6.2 / len(parts)
+        for level, (text, color) in enumerate(parts):
+            low = level * gap
+            axes.add_patch(plt.Rectangle((0.02, low), 0.96, 0.72, facecolor=color + "40", edgecolor=color))
+            axes.text(0.5, low + 0.36, text, ha="center", va="center", fontsize=8)
+            if level:
+                arrow = {"arrowstyle": "-|>", "color": "black", "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
+                axes.annotate("", (0.5, low), (0.5, low - gap + 0.72), arrowprops=arrow)
+
+
+@styled
+def matrices(named):
+    """Square matrices side by side, rows (outputs) downwards, the larger the darker: ``{title: (length, length)}``."""
+    _, columns = plt.subplots(1, len(named), figsize=(8, 8 / len(named) + 0.4))
+    for axes, (title, matrix) in zip(columns, named.items(), strict=True):
+        limit = matrix.abs().max().item()
+        signed = bool((matrix < 0).any())
+        axes.imshow(matrix.numpy(), cmap="RdBu" if signed else "Blues", vmin=-limit if signed else 0, vmax=limit)
+        axes.set(title=title, xlabel="input, position", ylabel="output, position")
+        axes.grid(False)
+
+
+@styled
+def blocks_of_a_matrix(chunks):
+    """What chunks make of the matrix: attention on the diagonal, products by way of a state below it."""
+    _, axes = plt.subplots(figsize=(3.6, 3.6))
+    for row in range(chunks):
+        for column in range(row + 1):
+            inside = row == column
+            color = ORANGE if inside else BLUE
+            corners = [(column, row), (column, row + 1), (column + 1, row + 1), (column + 1, row)]
+            if inside:
+                corners = corners[:3]
+            axes.add_patch(plt.Polygon(corners, facecolor=color + "50", edgecolor="white"))
+            if not inside:
+                axes.text(column + 0.5, row + 0.5, "C h B", ha="center", va="center", fontsize=8)
+            else:
+                axes.text(column + 0.36, row + 0.72, "L∘CBᵀ", ha="center", va="center", fontsize=7)
+    axes.set(
+        xlim=(0, chunks), ylim=(chunks, 0), aspect="equal", xlabel="chunk of the input", ylabel="chunk of the output"
+    )
+    axes.set(xticks=range(chunks + 1), yticks=range(chunks + 1), ylabel="chunk of the output")
+
+
+@styled
+def times(named, xlabel, ylabel="milliseconds"):
+    """Lines over a logarithmic axis that is labelled at every point: ``{name: {x: y}}``."""
+    _, axes = plt.subplots(figsize=(6, 3.2))
+    for (name, values), (color, marker, dashes) in in_style(named.items()):
+        axes.plot(list(values), list(values.values()), marker=marker, color=color, linestyle=dashes, label=name)
+    places = sorted({x for values in named.values() for x in values})
+    axes.set(xscale="log", xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
+    axes.set_xticks(places, [f"{x:g}" for x in places])
+    axes.minorticks_off()
+    axes.legend(fontsize=9)
+
+
+@styled
+def error_orders(steps, errors):
+    """Error against step size, both logarithmic: ``{scheme: errors}``."""
+    _, axes = plt.subplots(figsize=(6, 3.2))
+    for (name, values), (color, marker, dashes) in in_style(errors.items()):
+        axes.loglog(steps, values, marker=marker, color=color, linestyle=dashes, label=name)
+    axes.set(xlabel="step size Δ", ylabel="largest error of the state")
+    axes.legend(fontsize=9)
+
+
+@styled
+def turning_pairs(named):
+    """What is left of a pair of numbers, step by step, in the plane: ``{title: complex (steps,)}``."""
+    _, columns = plt.subplots(1, len(named), figsize=(8, 8 / len(named) + 0.3))
+    for axes, (title, points), (color, _, _) in zip(columns, named.items(), LINES, strict=False):
+        axes.plot(points.real.tolist(), points.imag.tolist(), "-", color=color, linewidth=0.8)
+        axes.plot(points.real.tolist(), points.imag.tolist(), "o", color=color, markersize=3)
+        axes.plot(points.real[0].item(), points.imag[0].item(), "o", color="black", markersize=5)
+        axes.axhline(0, color="black", linewidth=0.5)
+        axes.axvline(0, color="black", linewidth=0.5)
+        axes.set(title=title, xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), aspect="equal", xlabel="first", ylabel="second")
+
+
+@styled
+def by_length(accuracies, trained):
+    """Accuracy against the length of a sequence, a line a seed: ``{name: [{length: accuracy}, ...]}``.
+
+    ``trained``: the shortest and the longest length of the training.
+    """
+    _, axes = plt.subplots(figsize=(7, 3.4))
+    axes.axvspan(*trained, color="#dddddd", label="trained on")
+    for (name, seeds), (color, marker, dashes) in in_style(accuracies.items()):
+        for number, values in enumerate(seeds):
+            label = name if number == 0 else None
+            axes.plot(list(values), list(values.values()), marker=marker, color=color, linestyle=dashes, label=label)
+    axes.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set(xlabel="bits read", ylabel="right answers", ylim=(0, 1.03))
+    axes.legend(fontsize=9, loc="lower left")
