@@ -41,7 +41,7 @@ def convolution(session):
 
 
 def layers(session):
-    """a Mamba block, an LSTM and causal attention of the same width"""
+    """blocks of Mamba (16 states), Mamba-2 and Mamba-3 (64), an LSTM and causal attention of the same width"""
     for backward, passes in PASSES.items():
         title = f"{passes}, width {contenders.D_MODEL}"
         _compare(session, "layers", title, contenders.LAYERS, session.batch, contenders.DIM, backward)

@@ -71,7 +71,13 @@ def _transformers():
 
 PUBLIC = {"selective_scan_ref": _upstream, "mambapy": _mambapy, COMPILED: _transformers}
 CONVOLUTIONS = {f"convolution, {backend}": backend for backend in conv.BACKENDS}
-LAYERS = {"Mamba block": layers.Mamba, "LSTM": layers.LSTM, "attention": layers.Attention}
+LAYERS = {
+    "Mamba block": layers.Mamba,
+    "Mamba-2 block": functools.partial(layers.Mamba2, d_state=64),
+    "Mamba-3 block": functools.partial(layers.Mamba3, d_state=64),
+    "LSTM": layers.LSTM,
+    "attention": layers.Attention,
+}
 
 
 def convolutions(device) -> list[str]:

@@ -1,7 +1,7 @@
 """Page 10: three blocks side by side, masks, chunks, steps that are trapezoids, and states that turn."""
 
 import matplotlib.pyplot as plt
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from helpers.plots.style import BLUE, GREEN, LINES, ORANGE, PINK, in_style, styled
 
@@ -86,14 +86,15 @@ def blocks_of_a_matrix(chunks):
 
 @styled
 def times(named, xlabel, ylabel="milliseconds"):
-    """Lines over a logarithmic axis that is labelled at every point: ``{name: {x: y}}``."""
+    """Lines on logarithmic axes, of which the lower one is labelled at every point: ``{name: {x: y}}``."""
     _, axes = plt.subplots(figsize=(6, 3.2))
     for (name, values), (color, marker, dashes) in in_style(named.items()):
         axes.plot(list(values), list(values.values()), marker=marker, color=color, linestyle=dashes, label=name)
     places = sorted({x for values in named.values() for x in values})
-    axes.set(xscale="log", xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
+    axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
     axes.set_xticks(places, [f"{x:g}" for x in places])
-    axes.minorticks_off()
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.legend(fontsize=9)
 
 
@@ -109,9 +110,11 @@ def error_orders(steps, errors):
 
 @styled
 def turning_pairs(named):
-    """What is left of a pair of numbers, step by step, in the plane: ``{title: complex (steps,)}``."""
-    _, columns = plt.subplots(1, len(named), figsize=(8, 8 / len(named) + 0.3))
-    for axes, (title, points), (color, _, _) in zip(columns, named.items(), LINES, strict=False):
+    """What is left of a pair of numbers, in the plane and, of the first, over time: ``{title: complex (steps,)}``."""
+    _, (planes, courses) = plt.subplots(2, len(named), figsize=(8, 8 / len(named) + 2), height_ratios=(3, 2))
+    for axes, below, (title, points), (color, _, _) in zip(planes, courses, named.items(), LINES, strict=False):
+        below.plot(points.real.tolist(), ".-", color=color, linewidth=0.8)
+        below.set(xlabel="step", ylabel="first", ylim=(-1.1, 1.1))
         axes.plot(points.real.tolist(), points.imag.tolist(), "-", color=color, linewidth=0.8)
         axes.plot(points.real.tolist(), points.imag.tolist(), "o", color=color, markersize=3)
         axes.plot(points.real[0].item(), points.imag[0].item(), "o", color="black", markersize=5)
@@ -127,7 +130,7 @@ def by_length(accuracies, trained):
     ``trained``: the shortest and the longest length of the training.
     """
     _, axes = plt.subplots(figsize=(7, 3.4))
-    axes.axvspan(*trained, color="#dddddd", label="trained on")
+    axes.axvspan(*trained, color="#dddddd", label="lengths trained on")
     for (name, seeds), (color, marker, dashes) in in_style(accuracies.items()):
         for number, values in enumerate(seeds):
             label = name if number == 0 else None

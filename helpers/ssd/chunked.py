@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import torch
 import torch.nn.functional as F
 
+from helpers.ssd import quadratic
 from helpers.ssd.quadratic import attention
 
 
@@ -59,9 +60,11 @@ def scan(x, write, log_decay, B, C, state, own=None, strict=False, chunk_size=28
 def segment_sums(x):
     """:func:`helpers.ssd.quadratic.segment_sums` of short pieces, as one product with a matrix of ones and zeros.
 
-    It has ``length ** 3`` entries, which for a chunk are few; and a product is faster than a sum along a column.
+    It has ``length ** 3`` entries, which for a short chunk are few; and a product is faster than a sum along a column.
     """
     length = x.shape[-1]
+    if length > 64:
+        return quadratic.segment_sums(x)
     place = torch.arange(length, device=x.device)
     between = (place[:, None] <= place[:, None, None]) & (place[:, None] > place)  # (i, k, j): j < k <= i
     between = between.transpose(0, 1).reshape(length, -1).to(x.dtype)  # (k, i * j)
