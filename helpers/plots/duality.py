@@ -1,7 +1,7 @@
 """Page 10: three blocks side by side, masks, chunks, steps that are trapezoids, and states that turn."""
 
 import matplotlib.pyplot as plt
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
 
 from helpers.plots.style import BLUE, GREEN, LINES, ORANGE, PINK, in_style, styled
 
@@ -94,7 +94,9 @@ def times(named, xlabel, ylabel="milliseconds"):
     axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
     axes.set_xticks(places, [f"{x:g}" for x in places])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        set_formatter(lambda value, _: f"{value:g}")
     axes.legend(fontsize=9)
 
 
