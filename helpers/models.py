@@ -107,8 +107,10 @@ class PixelClassifier(nn.Module):
         # Mamba's models have RMSNorm here. On a CPU PyTorch computes it in six times the time of LayerNorm.
         self.norms = nn.ModuleList(nn.LayerNorm(d_model) for _ in parts)
         self.blocks = nn.ModuleList(part(d_model, **options) for part in parts)
-        gated = [glu and part is not layers.FeedForward for part in parts]
-        self.gates = nn.ModuleList(layers.GLU(d_model) if gate else nn.Identity() for gate in gated)
+        self.gates = None
+        if glu:
+            mixes = [part is not layers.FeedForward for part in parts]
+            self.gates = nn.ModuleList(layers.GLU(d_model) if mixing else nn.Identity() for mixing in mixes)
         self.norm = nn.LayerNorm(d_model)
         self.head = nn.Linear(d_model, classes)
         self.positional_encoding = mixer == "attention" if positional_encoding is None else positional_encoding
@@ -134,8 +136,10 @@ class PixelClassifier(nn.Module):
         x = self.embedding(pixels)
         if self.positional_encoding:
             x = x + sinusoidal_encoding(*x.shape[1:], x.device).to(x.dtype)
-        for norm, block, gate in zip(self.norms, self.blocks, self.gates, strict=True):
-            y = gate(block(norm(x)))
+        for number, (norm, block) in enumerate(zip(self.norms, self.blocks, strict=True)):
+            y = block(norm(x))
+            if self.gates:
+                y = self.gates[number](y)
             if self.dropout and self.training:
                 y = F.dropout1d(y.mT, self.dropout).mT  # a channel is dropped in the whole sequence, or not at all
             x = x + y

@@ -72,6 +72,7 @@ def test_a_gated_linear_unit_follows_every_mixer(mixer, blocks):
     y = model.embedding(x)
     if mixer == "attention":
         y = y + models.sinusoidal_encoding(40, 16)
+    assert "gates" not in dict(PixelClassifier(mixer, 16).named_children())
     gate = model.gates[0][1]  # the feed-forward network, attention's second block, has none
     for number in range(blocks):
         z = model.blocks[number](model.norms[number](y))
