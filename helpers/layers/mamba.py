@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helpers.layers.block import check_input, initial_step_bias
 from helpers.layers.precision import Float32Parameters, precise
 from helpers.layers.projection import project
 from helpers.layers.short_conv import convolve, convolve_step, next_state
@@ -83,10 +84,8 @@ class Mamba(Float32Parameters):
             nn.init.constant_(self.dt_proj.weight, scale)
         else:
             raise ValueError(f"dt_init must be 'random' or 'constant', got {dt_init!r}")
-        dt = torch.exp(torch.rand(d_inner) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min))
-        dt = dt.clamp(min=dt_init_floor)
         with torch.no_grad():
-            self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus of this is dt
+            self.dt_proj.bias.copy_(initial_step_bias(d_inner, dt_min, dt_max, dt_init_floor))
 
         # S4D-real: A = -1, -2, ..., -d_state in every channel. Kept as a logarithm, A stays negative in training.
         self.A_log = nn.Parameter(torch.log(torch.arange(1.0, d_state + 1)).repeat(d_inner, 1))
@@ -110,7 +109,7 @@ class Mamba(Float32Parameters):
         Returns:
             ``(batch, length, d_model)``, or that and a :class:`State`.
         """
-        self._check(x, 3)
+        check_input(x, 3, self.d_model)
         if state is None and return_state:
             state = self.initial_state(len(x))
         conv_state, ssm_state, position = state or (None, None, 0)
@@ -141,7 +140,7 @@ class Mamba(Float32Parameters):
 
         The same as ``forward`` over a sequence of length 1, as one would write it down: nothing here is fused.
         """
-        self._check(x, 2)
+        check_input(x, 2, self.d_model)
         conv_state, ssm_state, position = state
         x, z = self._project(x)  # (batch, d_inner)
         u, conv_state = convolve_step(self.conv1d, x, conv_state)
@@ -159,7 +158,7 @@ class Mamba(Float32Parameters):
         Args:
             x: ``(batch, length, d_model)``, read from the initial state.
         """
-        self._check(x, 3)
+        check_input(x, 3, self.d_model)
         x, _ = self._project(x)
         dt, _, _ = self._select(convolve(self.conv1d, x.mT).mT, 0)
         return self._step_sizes(dt)
@@ -191,13 +190,6 @@ class Mamba(Float32Parameters):
         if not is_untouched(self.dt_proj, nn.Linear):
             return self.dt_proj(dt), None
         return dt @ self.dt_proj.weight.T.contiguous(), precise(self.dt_proj.bias)
-
-    def _check(self, x, dims):
-        if x.dim() != dims or x.shape[-1] != self.d_model:
-            expected = "(batch, length, d_model)" if dims == 3 else "(batch, d_model)"
-            raise ValueError(f"x must be {expected} with d_model = {self.d_model}, got {tuple(x.shape)}")
-        if dims == 3 and x.shape[1] == 0:
-            raise ValueError(f"x must have at least one position, got {tuple(x.shape)}")
 
 
 class Memoryless(Mamba):

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helpers.layers.block import check_input, initial_step_bias
 from helpers.layers.precision import Float32Parameters, precise
 from helpers.layers.projection import project
 from helpers.layers.short_conv import convolve, convolve_step, next_state
@@ -129,9 +130,7 @@ class Mamba2(Float32Parameters):
         self.conv1d = nn.Conv1d(conv_dim, conv_dim, d_conv, groups=conv_dim, padding=d_conv - 1, bias=conv_bias)
         if conv_init is not None:
             nn.init.uniform_(self.conv1d.weight, -conv_init, conv_init)
-        dt = torch.exp(torch.rand(heads) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min))
-        dt = dt.clamp(min=dt_init_floor)
-        self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # softplus of this is dt
+        self.dt_bias = nn.Parameter(initial_step_bias(heads, dt_min, dt_max, dt_init_floor))
         self.A_log = nn.Parameter(torch.log(torch.empty(heads).uniform_(*A_init_range)))
         self.D = nn.Parameter(torch.ones(d_ssm if D_has_hdim else heads))
         self.norm = GatedRMSNorm(d_ssm, d_ssm // ngroups, norm_before_gate) if rmsnorm else None
@@ -153,7 +152,7 @@ class Mamba2(Float32Parameters):
         Returns:
             ``(batch, length, d_model)``, or that and a :class:`State`.
         """
-        self._check(x, 3)
+        check_input(x, 3, self.d_model)
         if state is None and return_state:
             state = self.initial_state(len(x))
         conv_state, ssm_state = state or (None, None)
@@ -182,7 +181,7 @@ class Mamba2(Float32Parameters):
 
         The same as ``forward`` over a sequence of length 1, as one would write it down.
         """
-        self._check(x, 2)
+        check_input(x, 2, self.d_model)
         conv_state, ssm_state = state
         z0, x0, z, xBC, dt = project(self.in_proj, x, self.sizes)
         xBC, conv_state = convolve_step(self.conv1d, xBC, conv_state)
@@ -216,10 +215,3 @@ class Mamba2(Float32Parameters):
         if self.d_ssm < self.d_inner:
             y = torch.cat([F.silu(z0) * x0, y.to(x0.dtype)], -1)
         return self.out_proj(y)
-
-    def _check(self, x, dims):
-        if x.dim() != dims or x.shape[-1] != self.d_model:
-            expected = "(batch, length, d_model)" if dims == 3 else "(batch, d_model)"
-            raise ValueError(f"x must be {expected} with d_model = {self.d_model}, got {tuple(x.shape)}")
-        if dims == 3 and x.shape[1] == 0:
-            raise ValueError(f"x must have at least one position, got {tuple(x.shape)}")

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers import ssd
+from helpers.layers.block import check_input, initial_step_bias
 from helpers.layers.mamba2 import GatedRMSNorm
 from helpers.layers.precision import Float32Parameters, precise
 from helpers.layers.projection import project
@@ -104,9 +105,7 @@ class Mamba3(Float32Parameters):
         # Of what the first projection makes: z, x, B, C, and what is narrow: dt, A, lambda and the angles.
         self.sizes = [d_inner, d_inner, states, states, 3 * heads + angles]
         self.in_proj = nn.Linear(d_model, sum(self.sizes), bias=False)
-        dt = torch.exp(torch.rand(heads) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min))
-        dt = dt.clamp(min=dt_init_floor)
-        self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # softplus of this is dt
+        self.dt_bias = nn.Parameter(initial_step_bias(heads, dt_min, dt_max, dt_init_floor))
         self.B_bias = nn.Parameter(torch.ones(heads, rank, d_state))
         self.C_bias = nn.Parameter(torch.ones(heads, rank, d_state))
         self.B_norm = GatedRMSNorm(d_state)
@@ -140,7 +139,7 @@ class Mamba3(Float32Parameters):
         Returns:
             ``(batch, length, d_model)``, or that and a :class:`State`.
         """
-        self._check(x, 3)
+        check_input(x, 3, self.d_model)
         state = self.initial_state(len(x)) if state is None else state
         z, u, B, C, dt, log_decay, weight, turns = self._select(x)
         angles = self._add(state.angle_state, turns)
@@ -173,7 +172,7 @@ class Mamba3(Float32Parameters):
 
         The same as ``forward`` over a sequence of length 1, as one would write it down.
         """
-        self._check(x, 2)
+        check_input(x, 2, self.d_model)
         z, u, B, C, dt, log_decay, weight, turns = self._select(x)
         angles = self._add(state.angle_state, turns.unsqueeze(1)).squeeze(1)
         turn = self._turn(angles)
@@ -246,10 +245,3 @@ class Mamba3(Float32Parameters):
         if self.is_mimo:
             y = y * self.mimo_o.transpose(0, 1)
         return y.sum(-3).flatten(-2)
-
-    def _check(self, x, dims):
-        if x.dim() != dims or x.shape[-1] != self.d_model:
-            expected = "(batch, length, d_model)" if dims == 3 else "(batch, d_model)"
-            raise ValueError(f"x must be {expected} with d_model = {self.d_model}, got {tuple(x.shape)}")
-        if dims == 3 and x.shape[1] == 0:
-            raise ValueError(f"x must have at least one position, got {tuple(x.shape)}")
