@@ -26,6 +26,7 @@ def write(folder: Path) -> None:
         and model.pooling == "sum"
         and model.order is None
         and not model.positional_encoding
+        and model.gates is None
     ):
         raise ValueError(f"mamba.js sums what MambaRoPE blocks make of pixels in their own order, and {NAME} does not")
     sizes = {

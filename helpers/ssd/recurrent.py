@@ -27,12 +27,12 @@ def scan(x, write, log_decay, B, C, state, own=None, strict=False):
     heads, rank = x.shape[2], x.shape[1] // log_decay.shape[1]
     B, C = (form.repeat_interleave(heads // form.shape[2], dim=2) for form in (B, C))
     x, B, C = (form.unflatten(1, (-1, rank)).transpose(2, 3) for form in (x, B, C))  # (batch, length, heads, rank, ...)
-    drive = x.mT @ (write[..., None, None] * B)  # (batch, length, heads, headdim, d_state)
+    B = write[..., None, None] * B
     ys = []
-    # unbind, not drive[:, t]: the gradient of an index is a tensor of zeros as large as drive, for every t.
-    for drive_t, a_t, C_t in zip(drive.unbind(1), log_decay.exp().unbind(1), C.unbind(1), strict=True):
+    # unbind, not x[:, t]: the gradient of an index is a tensor of zeros as large as x, for every t.
+    for x_t, a_t, B_t, C_t in zip(x.unbind(1), log_decay.exp().unbind(1), B.unbind(1), C.unbind(1), strict=True):
         kept = a_t[..., None, None] * state
-        state = kept + drive_t
+        state = kept + x_t.mT @ B_t  # (batch, heads, headdim, d_state)
         ys.append(C_t @ (kept if strict else state).mT)
     y = torch.stack(ys, 1) if own is None else torch.stack(ys, 1) + own @ x
     return y.transpose(2, 3).flatten(1, 2), state
