@@ -187,3 +187,8 @@ def test_what_the_structure_alone_can_see(copy, plant, said):
     plant(cell)
     red = copy.structure()
     assert any(text.startswith(f"cell {number}: ") and said in text for text in red), red
+
+
+def test_a_formula_whose_backslash_was_eaten(copy):
+    copy.notebook.cells[0].source += " $x^\top$"
+    assert any("such as \\top" in problem for problem in copy.structure())

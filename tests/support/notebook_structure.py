@@ -37,6 +37,8 @@ def problems(path: Path) -> list[str]:
         found.append(f"{path.stat().st_size / 1e6:.1f} MB, at most {LARGEST / 1e6} are allowed")
     if not notebook.cells or not notebook.cells[0].source.startswith("# "):
         found.append("the first cell must be text that starts with the title")
+    if any("\t" in cell.source for cell in notebook.cells if cell.cell_type == "markdown"):
+        found.append("a text has a tab in it: a formula whose \\t was read as one, such as \\top")
 
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     measured = set(MEASURES)
