@@ -32,6 +32,29 @@ def worst_error(results, expected) -> float:
     return torch.tensor(errors, dtype=torch.float64).max().item()  # Python's max would lose what is not a number
 
 
+def check(claim: str, x, y=None, bound: float = 1e-6) -> None:
+    """Check a claim of a page, and say so in one line; where it does not hold, the page stops.
+
+    Args:
+        claim: what is said to be true, such as ``"numba equals the loop"``.
+        x: whether it is; or, with ``y``, a tensor or several.
+        y: what ``x`` equals: as many tensors, of the same shapes.
+        bound: on the largest :func:`relative_error`.
+
+    Raises:
+        WrongResult: if it is not true.
+    """
+    holds = x
+    if y is not None:
+        one = isinstance(y, torch.Tensor)
+        error = relative_error(x, y) if one else worst_error(x, y)
+        holds = error <= bound  # never, if it is not a number
+        claim = f"{claim}: differs by {error:.0e}, at most {bound:.0e}"
+    if not holds:
+        raise WrongResult(f"✗ {claim}")
+    print(f"✓ {claim}")
+
+
 def scan_inputs(batch, length, device, dim=128, d_state=16):
     """The arguments of a scan by name, and a gradient of its output: float32, of the size they have in a new block.
 

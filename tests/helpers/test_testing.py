@@ -57,3 +57,18 @@ def test_at_length_1_nothing_decays_and_right_code_is_right(backend):
     inputs, dy = testing.scan_inputs(2, 1, torch.device("cpu"), 2)
     found = testing.with_gradients(lambda: selective_scan(**inputs, delta_softplus=True, backend=backend), inputs, dy)
     assert testing.worst_error(found, testing.exact_scan(inputs, dy)) < 1e-6
+
+
+def test_check_says_what_holds_and_stops_where_it_does_not(capsys):
+    one, two = torch.tensor([1.0]), torch.tensor([2.0])
+    testing.check("one is one", True)
+    testing.check("a half", one, two, bound=0.5)
+    testing.check("both", [one, two], [one, two * (1 + 1e-5)], bound=1e-4)
+    assert capsys.readouterr().out == (
+        "✓ one is one\n✓ a half: differs by 5e-01, at most 5e-01\n✓ both: differs by 1e-05, at most 1e-04\n"
+    )
+    wrong = ((False,), (one, two, 0.4), (one * math.nan, one), ([one, one], [one, two]), (one[:0], one))
+    for arguments in wrong:
+        with pytest.raises(testing.WrongResult):
+            testing.check("what is not so", *arguments)
+    assert not capsys.readouterr().out
