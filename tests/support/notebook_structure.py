@@ -4,8 +4,9 @@ The rule of comparison, which this file enforces:
 
 * every cell runs; none is skipped, none is expected to fail;
 * every cell's text is compared with the committed one, unless the cell is tagged ``nbval-ignore-output``;
-* only a cell that shows something measured may be so tagged: a time, an accuracy, a version. Measured is what comes out
-  of one of the functions in ``MEASURES``, and whatever is computed from that;
+* only a cell that shows something measured may be so tagged: a time, an accuracy, a version, the difference that
+  ``check`` holds below its bound. Measured is what comes out of one of the functions in ``MEASURES``, and whatever is
+  computed from that;
 * every notebook has at least one compared cell that prints.
 """
 
@@ -16,7 +17,7 @@ import nbformat
 from repository import ROOT
 
 MEASURES = {"describe", "median_seconds", "time_once", "time_interleaved", "perf_counter", "fit", "evaluate"}
-MEASURES |= {"faster_in_bfloat16"}
+MEASURES |= {"faster_in_bfloat16", "check"}
 FORBIDDEN_TAGS = {"nbval-skip", "nbval-raises-exception", "raises-exception", "nbval-check-output"}
 LARGEST = 1.5e6  # bytes; larger pages are slow to open and GitHub may refuse to show them
 
