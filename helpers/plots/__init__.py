@@ -10,6 +10,7 @@ from helpers.plots.data import class_balance, digits, neighbors, signal
 from helpers.plots.duality import (
     blocks_of_a_matrix,
     by_length,
+    clocks,
     error_orders,
     matrices,
     three_blocks,
@@ -27,6 +28,7 @@ __all__ = [
     "blocks_of_a_matrix",
     "by_length",
     "class_balance",
+    "clocks",
     "confusion",
     "copying",
     "costs",

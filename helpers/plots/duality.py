@@ -1,4 +1,4 @@
-"""Page 10: three blocks side by side, masks, chunks, steps that are trapezoids, and states that turn."""
+"""Page 10: three blocks side by side, masks, chunks, steps that are trapezoids, clocks, and states that turn."""
 
 import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
@@ -108,6 +108,22 @@ def error_orders(steps, errors):
         axes.loglog(steps, values, marker=marker, color=color, linestyle=dashes, label=name)
     axes.set(xlabel="step size Δ", ylabel="largest error of the state")
     axes.legend(fontsize=9)
+
+
+@styled
+def clocks(named, row=28):
+    """What is read of a write, against its distance, one below the other, rows of a digit marked: ``{title: (n,)}``."""
+    _, panels = plt.subplots(len(named), 1, figsize=(7, 0.95 * len(named) + 0.4), sharex=True, sharey=True)
+    for axes, (title, values), (color, _, _) in zip(panels, named.items(), LINES, strict=False):
+        for place in range(row, len(values), row):
+            axes.axvline(place, color="black", linewidth=0.6, linestyle=":")
+        axes.axhline(0, color="black", linewidth=0.5)
+        axes.plot(values.tolist(), color=color)
+        axes.set(ylim=(-1.1, 1.1), yticks=(-1, 0, 1), xticks=range(0, len(values), row))
+        axes.grid(False)
+        axes.set_title(title, loc="right", y=0.72, fontsize=9)
+    panels[len(named) // 2].set_ylabel("share that is read")
+    panels[-1].set_xlabel("pixels since it was written")
 
 
 @styled

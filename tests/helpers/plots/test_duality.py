@@ -89,3 +89,14 @@ def test_by_length_has_a_line_a_seed_and_a_name_a_kind():
     band = axes.patches[0].get_extents().transformed(axes.transData.inverted())
     assert (band.x0, band.x1) == (pytest.approx(9), pytest.approx(12))
     assert says(axes.yaxis, 0.5) == "50%" and (axes.get_xlabel(), axes.get_ylabel()) == ("bits read", "right answers")
+
+
+def test_clocks_one_below_the_other_with_the_rows_of_a_digit_marked():
+    waves = {"still": torch.ones(60), "turning": torch.cos(torch.arange(60.0))}
+    plots.clocks(waves)
+    for axes, (title, values) in zip(drawn(), waves.items(), strict=True):
+        assert axes.get_title(loc="right") == title
+        marks = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"]
+        assert marks == [28, 56], "whole rows"
+        (curve,) = (line for line in axes.lines if len(line.get_ydata()) == 60)
+        assert curve.get_ydata() == pytest.approx(values.tolist())

@@ -26,6 +26,7 @@ FIGURES = {
     "blocks_of_a_matrix": (5,),
     "by_length": (seven([{8: 0.9, 16: 0.5}]), (9, 12)),
     "class_balance": (seven(LABELS),),
+    "clocks": ({name: torch.ones(60) for name in "abcde"},),
     "confusion": (LABELS, LABELS),
     "copying": (seven([0.9, 0.5]), [10, 100], {}),
     "costs": ([Row("length", "", name, 1, 10, seconds=1, peak_bytes=1000) for name in "abcdefg"],),
