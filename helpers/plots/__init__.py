@@ -19,7 +19,16 @@ from helpers.plots.duality import (
 )
 from helpers.plots.own_data import signals
 from helpers.plots.scan import against_length, costs
-from helpers.plots.state_space import copying, discretizations, impulse_responses, token_sequences
+from helpers.plots.state_space import (
+    copying,
+    discretizations,
+    gates,
+    impulse_responses,
+    spiral,
+    step_sizes,
+    token_sequences,
+    two_views,
+)
 from helpers.plots.training import error_curves, training_curves
 
 __all__ = [
@@ -36,6 +45,7 @@ __all__ = [
     "discretizations",
     "error_curves",
     "error_orders",
+    "gates",
     "impulse_responses",
     "initial_steps",
     "mamba_block",
@@ -43,9 +53,12 @@ __all__ = [
     "neighbors",
     "signal",
     "signals",
+    "spiral",
+    "step_sizes",
     "three_blocks",
     "times",
     "token_sequences",
     "training_curves",
     "turning_pairs",
+    "two_views",
 ]
