@@ -16,8 +16,17 @@ from helpers.plots.duality import (
     times,
     turning_pairs,
 )
+from helpers.plots.kernels import bounds, ladder, layouts, powers_of_two, roofline, way_back
 from helpers.plots.own_data import signals
-from helpers.plots.scan import against_length, costs
+from helpers.plots.scan import (
+    against_length,
+    costs,
+    doubling,
+    fused_or_not,
+    gradients_of_indices,
+    moved_and_kept,
+    step_as_gate,
+)
 from helpers.plots.state_space import copying, discretizations, impulse_responses, token_sequences
 from helpers.plots.training import error_curves, training_curves
 
@@ -25,6 +34,7 @@ __all__ = [
     "ablations",
     "against_length",
     "blocks_of_a_matrix",
+    "bounds",
     "by_length",
     "class_balance",
     "confusion",
@@ -32,18 +42,28 @@ __all__ = [
     "costs",
     "digits",
     "discretizations",
+    "doubling",
     "error_curves",
     "error_orders",
+    "fused_or_not",
+    "gradients_of_indices",
     "impulse_responses",
     "initial_steps",
+    "ladder",
+    "layouts",
     "mamba_block",
     "matrices",
+    "moved_and_kept",
     "neighbors",
+    "powers_of_two",
+    "roofline",
     "signal",
     "signals",
+    "step_as_gate",
     "three_blocks",
     "times",
     "token_sequences",
     "training_curves",
     "turning_pairs",
+    "way_back",
 ]
