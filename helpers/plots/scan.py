@@ -9,11 +9,11 @@ from helpers.plots.style import BLUE, GREEN, ORANGE, in_style, styled
 
 
 @styled
-def step_as_gate(z, kept, entering):
-    """What a step keeps of the state, and what it lets in, against the number z that the step size is made of.
+def step_as_gate(v, kept, entering):
+    """What a step keeps of the state, and what it lets in, against the number v that the step size is made of.
 
     Args:
-        z: ``(points,)``.
+        v: ``(points,)``.
         kept, entering: ``{name: (points,)}``, for the left and the right panel.
     """
     _, panels = plt.subplots(1, 2, figsize=(8, 3))
@@ -21,8 +21,8 @@ def step_as_gate(z, kept, entering):
         panels, (kept, entering), ("fraction of the state that is kept", "weight of the input"), strict=True
     ):
         for (name, values), (color, _, dashes) in in_style(curves.items()):
-            axes.plot(z.tolist(), values.tolist(), color=color, linestyle=dashes, linewidth=2, label=name)
-        axes.set(xlabel="z, before the softplus", ylabel=ylabel)
+            axes.plot(v.tolist(), values.tolist(), color=color, linestyle=dashes, linewidth=2, label=name)
+        axes.set(xlabel="v, before the softplus", ylabel=ylabel)
         axes.legend(fontsize=9, loc="upper right" if curves is kept else "upper left")
 
 
