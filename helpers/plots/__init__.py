@@ -17,8 +17,17 @@ from helpers.plots.duality import (
     times,
     turning_pairs,
 )
+from helpers.plots.kernels import bounds, ladder, layouts, powers_of_two, roofline, way_back
 from helpers.plots.own_data import signals
-from helpers.plots.scan import against_length, costs
+from helpers.plots.scan import (
+    against_length,
+    costs,
+    doubling,
+    fused_or_not,
+    gradients_of_indices,
+    moved_and_kept,
+    step_as_gate,
+)
 from helpers.plots.state_space import (
     copying,
     discretizations,
@@ -35,6 +44,7 @@ __all__ = [
     "ablations",
     "against_length",
     "blocks_of_a_matrix",
+    "bounds",
     "by_length",
     "class_balance",
     "clocks",
@@ -43,17 +53,26 @@ __all__ = [
     "costs",
     "digits",
     "discretizations",
+    "doubling",
     "error_curves",
     "error_orders",
+    "fused_or_not",
     "gates",
+    "gradients_of_indices",
     "impulse_responses",
     "initial_steps",
+    "ladder",
+    "layouts",
     "mamba_block",
     "matrices",
+    "moved_and_kept",
     "neighbors",
+    "powers_of_two",
+    "roofline",
     "signal",
     "signals",
     "spiral",
+    "step_as_gate",
     "step_sizes",
     "three_blocks",
     "times",
@@ -61,4 +80,5 @@ __all__ = [
     "training_curves",
     "turning_pairs",
     "two_views",
+    "way_back",
 ]

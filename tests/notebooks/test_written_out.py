@@ -4,10 +4,12 @@ import pytest
 import torch
 from notebook_definitions import definitions
 
+from helpers.benchmark.measure import saved_bytes
 from helpers.layers import S4D, Mamba
 from helpers.layers.s4d import causal_convolution
 from helpers.scan import associative, selective_scan
 from helpers.ssd import quadratic, ssd
+from helpers.testing import relative_error, worst_error
 
 
 @pytest.mark.parametrize("scan", ["loop", "unbound_loop", "parallel_scan"])
@@ -40,11 +42,40 @@ def test_ssd_written_out_equals_the_helper():
 
 
 @pytest.mark.parametrize("dtype, bound", [(torch.float32, 2e-6), (torch.float64, 1e-14)])
-def test_kernel_written_out_equals_the_helper(dtype, bound):
-    page = definitions("04_selective_scan")
-    arguments = page["example"](100, dtype=dtype)
+@pytest.mark.parametrize("stem, name", [("04_selective_scan", "fused"), ("A3_fusing_the_scan", "by_hand")])
+def test_kernel_written_out_equals_the_helper(stem, name, dtype, bound):
+    arguments = definitions("04_selective_scan")["example"](100, dtype=dtype)
     expected = selective_scan(*arguments, backend="numba")
-    assert page["difference"](page["by_hand"](*arguments), expected) < bound
+    assert relative_error(definitions(stem)[name](*arguments), expected) < bound
+
+
+@pytest.mark.parametrize("every", [1, 7, 16, 200])
+def test_way_back_written_out_equals_the_helper(every):
+    arguments = definitions("04_selective_scan")["example"](100, batch=2, dim=5, d_state=3, dtype=torch.float64)
+    y = selective_scan(*arguments, backend="numba")
+    dy = torch.randn_like(y)
+    expected = torch.autograd.grad(y, arguments, dy)
+    with torch.no_grad():
+        ours = definitions("A3_fusing_the_scan")["way_back"](*arguments, dy, every)
+    assert worst_error(ours, expected) < 1e-12
+
+
+def test_power_of_two_written_out_equals_the_helper():
+    x = torch.linspace(-30, 30, 1001)
+    ours = torch.from_numpy(definitions("A3_fusing_the_scan")["exp2_by_hand"](x.numpy()))
+    assert relative_error(ours / torch.exp2(x), torch.ones_like(x)) < 5e-7
+
+
+def test_bytes_kept_are_those_of_the_formulas():
+    page = definitions("04_selective_scan")
+    arguments = page["example"](300, batch=3, dim=16, d_state=4)
+    page["every"] = 16
+    for scan, numbers in zip(
+        ("unbound_loop", "parallel_scan", None, "numba"), page["kept_numbers"](3, 300, 16, 4).tolist(), strict=True
+    ):
+        if scan:
+            form = page["helper"]("numba") if scan == "numba" else page[scan]
+            assert saved_bytes(lambda form=form: form(*arguments)) == pytest.approx(4 * numbers, rel=0.02)
 
 
 def test_doubling_written_out_equals_the_helper():

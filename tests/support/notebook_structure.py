@@ -17,7 +17,7 @@ import nbformat
 from repository import ROOT
 
 MEASURES = {"describe", "median_seconds", "time_once", "time_interleaved", "perf_counter", "fit", "evaluate"}
-MEASURES |= {"faster_in_bfloat16", "check"}
+MEASURES |= {"faster_in_bfloat16", "check", "thread_time"}
 FORBIDDEN_TAGS = {"nbval-skip", "nbval-raises-exception", "raises-exception", "nbval-check-output"}
 LARGEST = 1.5e6  # bytes; larger pages are slow to open and GitHub may refuse to show them
 
