@@ -4,7 +4,7 @@ Every function draws a new matplotlib figure, which a notebook shows below the c
 figure. Nothing is returned: IPython would show the figure a second time.
 """
 
-from helpers.plots.block import ablations, initial_steps, mamba_block
+from helpers.plots.block import ablations, carried, initial_steps, mamba_block, reach, step_functions
 from helpers.plots.classifier import confusion
 from helpers.plots.data import class_balance, digits, neighbors, signal
 from helpers.plots.duality import (
@@ -17,6 +17,8 @@ from helpers.plots.duality import (
     turning_pairs,
 )
 from helpers.plots.own_data import signals
+from helpers.plots.prefix import depth_and_work, joining_rounds
+from helpers.plots.recall import recall_strip, written_by
 from helpers.plots.scan import against_length, costs
 from helpers.plots.state_space import copying, discretizations, impulse_responses, token_sequences
 from helpers.plots.training import error_curves, training_curves
@@ -26,24 +28,31 @@ __all__ = [
     "against_length",
     "blocks_of_a_matrix",
     "by_length",
+    "carried",
     "class_balance",
     "confusion",
     "copying",
     "costs",
+    "depth_and_work",
     "digits",
     "discretizations",
     "error_curves",
     "error_orders",
     "impulse_responses",
     "initial_steps",
+    "joining_rounds",
     "mamba_block",
     "matrices",
     "neighbors",
+    "reach",
+    "recall_strip",
     "signal",
     "signals",
+    "step_functions",
     "three_blocks",
     "times",
     "token_sequences",
     "training_curves",
     "turning_pairs",
+    "written_by",
 ]
