@@ -116,24 +116,24 @@ class PixelClassifier(nn.Module):
         self.positional_encoding = mixer == "attention" if positional_encoding is None else positional_encoding
         self.register_buffer("order", fixed_order(length, permutation))
 
-    def forward(self, pixels, prefix_lengths=None):
+    def forward(self, sequences, prefix_lengths=None):
         """``(batch, length, channels)`` to logits.
 
         Args:
-            pixels: ``(batch, length, channels)``.
+            sequences: ``(batch, length, channels)``.
             prefix_lengths: numbers of positions, each from 1 to ``length``: the answers when so many have been read.
-                As a tensor on the device of ``pixels`` they need not be copied there.
+                As a tensor on the device of ``sequences`` they need not be copied there.
 
         Returns:
             ``(batch, classes)``, the answer to the whole sequence; with ``prefix_lengths``
             ``(batch, len(prefix_lengths), classes)``.
         """
-        if pixels.dim() != 3 or tuple(pixels.shape[1:]) != self.shape:
-            raise ValueError(f"pixels must be (batch, length, channels) = (batch, {self.shape[0]}, {self.shape[1]}),"
-                             f" got {tuple(pixels.shape)}")  # fmt: skip
+        if sequences.dim() != 3 or tuple(sequences.shape[1:]) != self.shape:
+            raise ValueError(f"sequences must be (batch, length, channels) = (batch, {self.shape[0]}, {self.shape[1]}),"
+                             f" got {tuple(sequences.shape)}")  # fmt: skip
         if self.order is not None:
-            pixels = pixels[:, self.order]
-        x = self.embedding(pixels)
+            sequences = sequences[:, self.order]
+        x = self.embedding(sequences)
         if self.positional_encoding:
             x = x + sinusoidal_encoding(*x.shape[1:], x.device).to(x.dtype)
         for number, (norm, block) in enumerate(zip(self.norms, self.blocks, strict=True)):

@@ -4,7 +4,7 @@ Every function draws a new matplotlib figure, which a notebook shows below the c
 figure. Nothing is returned: IPython would show the figure a second time.
 """
 
-from helpers.plots.block import ablations, initial_steps, mamba_block
+from helpers.plots.block import ablations, carried, initial_steps, mamba_block, reach, step_functions
 from helpers.plots.classifier import confusion
 from helpers.plots.data import class_balance, digits, neighbors, signal
 from helpers.plots.duality import (
@@ -19,6 +19,8 @@ from helpers.plots.duality import (
 )
 from helpers.plots.kernels import bounds, ladder, layouts, powers_of_two, roofline, way_back
 from helpers.plots.own_data import signals
+from helpers.plots.prefix import depth_and_work, joining_rounds
+from helpers.plots.recall import recall_strip, written_by
 from helpers.plots.scan import (
     against_length,
     costs,
@@ -46,11 +48,13 @@ __all__ = [
     "blocks_of_a_matrix",
     "bounds",
     "by_length",
+    "carried",
     "class_balance",
     "clocks",
     "confusion",
     "copying",
     "costs",
+    "depth_and_work",
     "digits",
     "discretizations",
     "doubling",
@@ -61,6 +65,7 @@ __all__ = [
     "gradients_of_indices",
     "impulse_responses",
     "initial_steps",
+    "joining_rounds",
     "ladder",
     "layouts",
     "mamba_block",
@@ -68,11 +73,14 @@ __all__ = [
     "moved_and_kept",
     "neighbors",
     "powers_of_two",
+    "reach",
+    "recall_strip",
     "roofline",
     "signal",
     "signals",
     "spiral",
     "step_as_gate",
+    "step_functions",
     "step_sizes",
     "three_blocks",
     "times",
@@ -81,4 +89,5 @@ __all__ = [
     "turning_pairs",
     "two_views",
     "way_back",
+    "written_by",
 ]

@@ -9,8 +9,8 @@ from helpers.plots.style import in_style, styled
 
 
 @styled
-def training_curves(logs, levels=None):
-    """Loss and accuracy while training, against images seen.
+def training_curves(logs, levels=None, examples="images"):
+    """Loss and accuracy while training, against examples seen, which are called ``examples``.
 
     ``logs``: ``{name: records of train.fit}``; ``levels``: ``{name: accuracy}``, drawn as horizontal lines.
     """
@@ -22,8 +22,8 @@ def training_curves(logs, levels=None):
         right.plot(images, [record["accuracy"] for record in records], label=name, **style)
     for (name, level), dashes in zip((levels or {}).items(), itertools.cycle((":", "--", "-.")), strict=False):
         right.axhline(level, color="black", linewidth=1, linestyle=dashes, label=f"{name}: {level:.1%}")
-    left.set(xlabel="images seen", ylabel="training loss (nats)", ylim=(0, None))
-    right.set(xlabel="images seen", ylabel="training accuracy", ylim=(0, 1))
+    left.set(xlabel=f"{examples} seen", ylabel="training loss (nats)", ylim=(0, None))
+    right.set(xlabel=f"{examples} seen", ylabel="training accuracy", ylim=(0, 1))
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(4))  # six digits each: more of them would run into one another

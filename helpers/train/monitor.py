@@ -97,7 +97,7 @@ class Monitor:
             )
         self._sums[3] = 0.0
         pace = f"{self._read / (time.monotonic() - self._began):,.0f}/s"
-        self.bar.set_postfix(loss=f"{mean:.3f}", accuracy=f"{right / examples:.1%}", images=pace, refresh=False)
+        self.bar.set_postfix(loss=f"{mean:.3f}", accuracy=f"{right / examples:.1%}", examples=pace, refresh=False)
 
     def advance(self, examples: int) -> None:
         """A step has been taken."""

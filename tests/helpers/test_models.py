@@ -18,7 +18,7 @@ def parameters(model):
 def test_any_length_channels_and_classes(mixer, pooling):
     model = PixelClassifier(mixer, 32, length=40, channels=3, classes=4, pooling=pooling)
     assert model(torch.randn(2, 40, 3)).shape == (2, 4)
-    with pytest.raises(ValueError, match=r"pixels must be .* = \(batch, 40, 3\), got \(2, 3, 40\)"):
+    with pytest.raises(ValueError, match=r"sequences must be .* = \(batch, 40, 3\), got \(2, 3, 40\)"):
         model(torch.randn(2, 3, 40))
 
 

@@ -13,17 +13,51 @@ def test_mamba_block_has_every_width_where_it_flows():
     (axes,) = drawn()
     places = {text.get_text(): text.get_position() for text in axes.texts if text.get_text()}
     ends = sorted(text.get_position()[0] for text in axes.texts if text.get_text() == "16")
-    assert len(ends) == 2 and ends[0] < 1 < 19 < ends[1], "what comes in is as wide as what goes out"
+    assert len(ends) == 2 and ends[0] < -1 and ends[1] > 21, "what comes in is as wide as what goes out"
     widths = {"x: 33", "z: 33", "u: 33", "dt: 2", "Δ: 33", "B, C:\n8 each", "y: 33"}
-    boxes = ("linear\nin_proj", "conv1d\n5 taps,\nSiLU", "SiLU", "linear\nx_proj", "linear\ndt_proj,\nsoftplus",
-             "selective scan\nand skip", "linear\nout_proj")  # fmt: skip
-    assert set(places) == {"16", *widths, *boxes, "A, D", "×"}
-    order = ["linear\nin_proj", "x: 33", "conv1d\n5 taps,\nSiLU", "linear\nx_proj", "dt: 2",
-             "linear\ndt_proj,\nsoftplus", "selective scan\nand skip", "y: 33", "×", "linear\nout_proj"]  # fmt: skip
+    meet = ("conv1d\n5 taps,\nSiLU", "selective scan\nand skip")
+    boxes = (*meet, "RMSNorm", "linear\nin_proj", "SiLU", "linear\nx_proj", "linear\ndt_proj,\nsoftplus",
+             "linear\nout_proj")  # fmt: skip
+    assert set(places) == {"16", *widths, *boxes, "A, D", "×", "+", "the Mamba block", "residual connection"}
+    order = ["RMSNorm", "linear\nin_proj", "x: 33", meet[0], "linear\nx_proj", "dt: 2",
+             "linear\ndt_proj,\nsoftplus", meet[1], "y: 33", "×", "linear\nout_proj", "+"]  # fmt: skip
     assert order == sorted(order, key=lambda name: places[name][0]), "from the left to the right"
     assert places["x: 33"][1] > places["z: 33"][1], "the gate goes below"
-    centers = [tuple(patch.get_center().round(3)) for patch in axes.patches if isinstance(patch, plt.Rectangle)]
-    assert sorted(centers) == sorted(places[name] for name in boxes), "every part has its box"
+    patches = {tuple(p.get_center().round(3)): p for p in axes.patches if isinstance(p, plt.Rectangle)}
+    assert sorted(patches) == sorted(places[name] for name in boxes), "every part has its box"
+    edges = {name: patches[places[name]].get_edgecolor() for name in boxes}
+    assert {name for name in boxes if edges[name] == edges[meet[0]]} == set(meet), "where positions meet has one color"
+
+
+def test_reach_marks_what_a_change_reaches():
+    plots.reach({"alone": torch.eye(9)[4], "all later": torch.tensor([0.0] * 4 + [2.0] * 5)}, 4)
+    first, second = drawn()
+    assert [axes.get_ylabel() for axes in (first, second)] == ["alone", "all later"]
+    for axes, places in ((first, [4]), (second, [4, 5, 6, 7, 8])):
+        bars = axes.collections[0].get_segments()
+        assert [bar[:, 0].tolist() for bar in bars] == [[place, place] for place in places]
+        assert all(bar[:, 1].tolist() == [0, 1] for bar in bars), "relative to the largest"
+    colors = [axes.collections[0].get_colors()[0].tolist() for axes in (first, second)]
+    assert colors[0] != colors[1], "positions meet in one of them"
+
+
+def test_step_functions_have_a_panel_each_for_step_slope_and_what_is_kept():
+    x = torch.tensor([-1.0, 0.0, 1.0])
+    plots.step_functions(x, {"exp": (x.exp(), x + 1)}, {"exp": x + 2})
+    panels = drawn()
+    values = [data(axes.lines[0])[1] for axes in panels]
+    assert values == [pytest.approx(y.tolist()) for y in (x.exp(), x + 1, x + 2)]
+    assert [axes.get_title() for axes in panels[:2]] == ["step size Δ", "slope dΔ/dx"]
+    assert texts(plt.gcf().legends[0].get_texts()) == ["exp"]
+
+
+def test_carried_marks_where_the_cache_passes_a_state():
+    plots.carried([1, 10, 100], [4, 40, 400], {"one": 20, "two": 40})
+    (axes,) = drawn()
+    assert data(axes.lines[0]) == [[1, 10, 100], [4, 40, 400]]
+    assert texts(axes.get_legend().get_texts())[1:] == ["one", "two"]
+    crossings = [data(line) for line in axes.lines if line.get_marker() == "o"]
+    assert crossings == [[[5], [20]], [[10], [40]]] and {"5", "10"} <= set(texts(axes.texts))
 
 
 def test_initial_steps_are_sorted_and_every_span_has_its_name():

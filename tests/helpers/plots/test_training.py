@@ -26,6 +26,11 @@ def test_training_curves():
     assert left.get_ylim()[0] == 0 and right.get_ylim() == (0, 1) and says(right.yaxis, 0.5) == "50%"
 
 
+def test_training_curves_of_something_else_than_images():
+    plots.training_curves(LOGS, examples="signals")
+    assert [axes.get_xlabel() for axes in drawn()] == ["signals seen"] * 2
+
+
 @pytest.mark.parametrize("levels", [0, 4])
 def test_training_curves_with_any_number_of_levels(levels):
     plots.training_curves(LOGS, {str(i): i / 10 for i in range(levels)} or None)

@@ -106,7 +106,7 @@ def test_a_folder_that_cannot_be_used_ends_the_command_with_one_sentence(tmp_pat
         ("smnist --set mixer=rnn", "mixer must be one of mamba, mamba-rope, mamba2, mamba3, "),
         ("smnist --set d_modle=32", "unexpected keyword argument 'd_modle'"),
         ("smnist --set classes=5", "classes must be 10, as many as there are digits, got 5"),
-        ("smnist --set length=700", "pixels must be (batch, length, channels) = (batch, 700, 1)"),
+        ("smnist --set length=700", "sequences must be (batch, length, channels) = (batch, 700, 1)"),
         ("smnist --set d_state=3", "d_state must be even and at least 2, got 3"),
     ],
 )

@@ -40,8 +40,8 @@ def fit(x, y, loader=DataLoader, **config):
         (X, Y[:, None], r"labels must be whole numbers, one .* got \(40, 1\), torch.int64"),
         (NAN, Y, "numbers that are not finite"),
         (normalized(CONSTANT), Y, "a constant channel that was divided by its standard deviation"),
-        (X[..., 0], Y, r"pixels must be \(batch, length, channels\) = \(batch, 12, 3\), got \(8, 12\)"),
-        (X.mT, Y, r"pixels must be \(batch, length, channels\) = \(batch, 12, 3\), got \(8, 3, 12\)"),
+        (X[..., 0], Y, r"sequences must be \(batch, length, channels\) = \(batch, 12, 3\), got \(8, 12\)"),
+        (X.mT, Y, r"sequences must be \(batch, length, channels\) = \(batch, 12, 3\), got \(8, 3, 12\)"),
         (X[:0], Y[:0], "loader has no batches"),
     ],
 )  # fmt: skip
