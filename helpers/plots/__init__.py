@@ -4,9 +4,10 @@ Every function draws a new matplotlib figure, which a notebook shows below the c
 figure. Nothing is returned: IPython would show the figure a second time.
 """
 
+from helpers.plots.accuracies import accuracy_bars, accuracy_dots
 from helpers.plots.block import ablations, initial_steps, mamba_block
 from helpers.plots.classifier import confusion
-from helpers.plots.data import class_balance, digits, neighbors, signal
+from helpers.plots.data import correlation, digits, reading, signal, strokes
 from helpers.plots.duality import (
     blocks_of_a_matrix,
     by_length,
@@ -17,18 +18,21 @@ from helpers.plots.duality import (
     turning_pairs,
 )
 from helpers.plots.own_data import signals
+from helpers.plots.recipe import spectra, untrained_outputs, where_positions_meet
 from helpers.plots.scan import against_length, costs
 from helpers.plots.state_space import copying, discretizations, impulse_responses, token_sequences
 from helpers.plots.training import error_curves, training_curves
 
 __all__ = [
     "ablations",
+    "accuracy_bars",
+    "accuracy_dots",
     "against_length",
     "blocks_of_a_matrix",
     "by_length",
-    "class_balance",
     "confusion",
     "copying",
+    "correlation",
     "costs",
     "digits",
     "discretizations",
@@ -38,12 +42,16 @@ __all__ = [
     "initial_steps",
     "mamba_block",
     "matrices",
-    "neighbors",
+    "reading",
     "signal",
     "signals",
+    "spectra",
+    "strokes",
     "three_blocks",
     "times",
     "token_sequences",
     "training_curves",
     "turning_pairs",
+    "untrained_outputs",
+    "where_positions_meet",
 ]

@@ -22,12 +22,14 @@ def seven(value):
 # What each is called with.
 FIGURES = {
     "ablations": ({"whole": [0.9, 0.8]}, seven(0.1)),
+    "accuracy_bars": (seven(0.9), "ab"),
+    "accuracy_dots": (seven(0.9),),
     "against_length": ([10, 20], seven([1.0, 2.0]), "seconds", "title"),
     "blocks_of_a_matrix": (5,),
     "by_length": (seven([{8: 0.9, 16: 0.5}]), (9, 12)),
-    "class_balance": (seven(LABELS),),
     "confusion": (LABELS, LABELS),
     "copying": (seven([0.9, 0.5]), [10, 100], {}),
+    "correlation": ([0.8, 0.5, -0.1, 0.7], (2, 4)),
     "costs": ([Row("length", "", name, 1, 10, seconds=1, peak_bytes=1000) for name in "abcdefg"],),
     "digits": ([IMAGE] * 3, ["7", "2", "1"], 2),
     "discretizations": ([0.0, 1.0], [1.0, 0.4], [1.0], seven([0.3])),
@@ -37,14 +39,18 @@ FIGURES = {
     "initial_steps": (torch.rand(8) + 0.1, seven(torch.rand(8) + 1)),
     "mamba_block": (16, 32, 8, 1, 4),
     "matrices": ({"mask": torch.rand(4, 4), "scores": torch.randn(4, 4)},),
-    "neighbors": (IMAGE, seven((10, 19))),
+    "reading": (IMAGE, torch.rand(3, 10), (8, 16, 28)),
     "signal": (IMAGE,),
     "signals": ({"7": torch.ones(7, 40), "2": torch.ones(1, 40)},),
+    "spectra": (seven(torch.rand(9) + 0.1),),
+    "strokes": ({"bar": IMAGE, "dash": IMAGE},),
     "three_blocks": (),
     "times": (seven({4: 1.0, 8: 2.0}), "states"),
     "token_sequences": (torch.tensor([[0, 3, 0, 9], [1, 0, 2, 9]]), ["first", "second"], 9),
     "training_curves": (seven(RECORDS), seven(0.9)),
     "turning_pairs": ({"one": torch.ones(3) + 0j, "other": torch.ones(3) * 1j},),
+    "untrained_outputs": (IMAGE, {"one": torch.rand(28, 28), "other": torch.rand(28, 28)}),
+    "where_positions_meet": (),
 }
 
 
