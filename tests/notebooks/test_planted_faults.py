@@ -23,7 +23,8 @@ class Copy:
     def __init__(self, folder):
         self.path = folder / "copy.ipynb"
         self.helpers = folder / "helpers"
-        shutil.copytree(ROOT / "helpers", self.helpers, ignore=shutil.ignore_patterns("MNIST", "__pycache__"))
+        # Compiled kernels are copied as well: the first cell that needs them would take long without.
+        shutil.copytree(ROOT / "helpers", self.helpers, ignore=shutil.ignore_patterns("MNIST", "*.pyc"))
         # The editable installation would find in the real helpers what is missing in the copy.
         (folder / "sitecustomize.py").write_text(
             "import sys\n"
