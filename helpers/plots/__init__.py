@@ -4,9 +4,10 @@ Every function draws a new matplotlib figure, which a notebook shows below the c
 figure. Nothing is returned: IPython would show the figure a second time.
 """
 
+from helpers.plots.accuracies import accuracy_bars, accuracy_dots
 from helpers.plots.block import ablations, carried, initial_steps, mamba_block, reach, step_functions
 from helpers.plots.classifier import confusion
-from helpers.plots.data import class_balance, digits, neighbors, signal
+from helpers.plots.data import correlation, digits, reading, signal, strokes
 from helpers.plots.duality import (
     blocks_of_a_matrix,
     by_length,
@@ -21,6 +22,7 @@ from helpers.plots.kernels import bounds, ladder, layouts, powers_of_two, roofli
 from helpers.plots.own_data import signals
 from helpers.plots.prefix import depth_and_work, joining_rounds
 from helpers.plots.recall import recall_strip, written_by
+from helpers.plots.recipe import spectra, untrained_outputs, where_positions_meet
 from helpers.plots.scan import (
     against_length,
     costs,
@@ -44,15 +46,17 @@ from helpers.plots.training import error_curves, training_curves
 
 __all__ = [
     "ablations",
+    "accuracy_bars",
+    "accuracy_dots",
     "against_length",
     "blocks_of_a_matrix",
     "bounds",
     "by_length",
     "carried",
-    "class_balance",
     "clocks",
     "confusion",
     "copying",
+    "correlation",
     "costs",
     "depth_and_work",
     "digits",
@@ -71,23 +75,27 @@ __all__ = [
     "mamba_block",
     "matrices",
     "moved_and_kept",
-    "neighbors",
     "powers_of_two",
     "reach",
+    "reading",
     "recall_strip",
     "roofline",
     "signal",
     "signals",
+    "spectra",
     "spiral",
     "step_as_gate",
     "step_functions",
     "step_sizes",
+    "strokes",
     "three_blocks",
     "times",
     "token_sequences",
     "training_curves",
     "turning_pairs",
     "two_views",
+    "untrained_outputs",
     "way_back",
+    "where_positions_meet",
     "written_by",
 ]

@@ -1,4 +1,4 @@
-"""Pages 2, 6 and A2: how trainings went."""
+"""Pages 6 and A2: how trainings went."""
 
 import itertools
 

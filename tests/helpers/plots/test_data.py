@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pytest
 import torch
-from figures import curves, data, drawn, says, texts
+from figures import data, drawn, texts
 
 from helpers import plots
 
@@ -42,36 +42,39 @@ def test_signal_is_the_picture_row_after_row():
     *rows, signal = map(data, right.lines)
     assert signal == [list(range(784)), IMAGE.flatten().tolist()]
     assert [x[0] for x, _ in rows] == list(range(0, 785, 28)) and right.get_xlim() == (0, 784)
-    assert right.get_xlabel() == "position in the sequence (a line a row)"
+    assert right.get_xlabel() == "position in the sequence (one line per row)"
     assert right.get_ylabel() == "ink (0 to 255)"
 
 
-def test_neighbors_are_marked_where_they_are_in_the_picture_and_in_the_sequence():
-    places = {"here": (10, 19), "right": (10, 20), "below": (11, 19)}
-    plots.neighbors(IMAGE, places)
-    left, right = drawn()
-    assert shows(left, IMAGE)
-    legend = right.get_legend()
-    assert texts(legend.get_texts()) == ["here: 299", "right: 300", "below: 327"]
-    assert data(right.lines[0]) == [list(range(784)), IMAGE.flatten().tolist()]
-    assert list(curves(right, legend).values()) == [[[n], [n % 251]] for n in (299, 300, 327)]
-    assert list(curves(left, legend).values()) == [[[column], [row]] for row, column in places.values()]
-    assert right.get_xlim() == (287, 343), "all three, and a row and a half after the first"
-    assert (right.get_xlabel(), right.get_ylabel()) == ("position in the sequence", "ink (0 to 255)")
+def test_strokes_are_signals_one_below_the_other():
+    plots.strokes({"one": IMAGE, "other": IMAGE.flip(0)})
+    axes = drawn()
+    for left, right, image in zip(axes[::2], axes[1::2], (IMAGE, IMAGE.flip(0)), strict=True):
+        assert shows(left, image)
+        assert data(right.lines[-1]) == [list(range(784)), image.flatten().tolist()]
+    assert [left.get_title() for left in axes[::2]] == ["one", "other"]
 
 
-def test_class_balance_of_two_sets():
-    sets = {"training": torch.tensor([0, 0, 0, 9]), "test": torch.tensor([1, 9])}
-    plots.class_balance(sets)
+def test_correlation_begins_at_lag_1_and_marks_what_it_is_told():
+    plots.correlation([0.8, 0.5, -0.1, 0.7], (2, 4))
     (axes,) = drawn()
-    assert texts(axes.get_legend().get_texts()) == ["training (4)", "test (2)"]
-    training, test = axes.containers
-    assert [bar.get_height() for bar in training] == [0.75, *[0] * 8, 0.25]
-    assert [bar.get_height() for bar in test] == [0, 0.5, *[0] * 7, 0.5]
-    handles = axes.get_legend().legend_handles
-    for bars, handle, side in ((training, handles[0], -0.4), (test, handles[1], 0)):
-        assert {bar.get_facecolor() for bar in bars} == {handle.get_facecolor()}
-        assert [bar.get_x() for bar in bars] == pytest.approx([digit + side for digit in range(10)])
-    assert data(axes.lines[0])[1] == [0.1, 0.1] and says(axes.yaxis, 0.1) == "10%"
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("digit", "share of the set")
-    assert list(axes.get_xticks()) == list(range(10))
+    _, curve, *marks = map(data, axes.lines)
+    assert curve == [[1, 2, 3, 4], [0.8, 0.5, -0.1, 0.7]]
+    assert marks == [[[2], [0.5]], [[4], [0.7]]] and texts(axes.texts) == ["2 steps", "4 steps"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("lag (steps)", "correlation")
+
+
+def test_reading_hides_what_was_not_read_and_shows_the_leading_answer():
+    answers = torch.tensor([[0.9, 0.1], [0.4, 0.6]])
+    plots.reading(IMAGE, answers, (8, 28))
+    frames, bars = drawn()[:2], drawn()[2:]
+    for frame, row in zip(frames, (8, 28), strict=True):
+        assert shows(frame, IMAGE)
+        (cover,) = frame.patches
+        assert (cover.get_y(), cover.get_height()) == (row - 0.5, 28 - row)
+    for axes, answer, said in zip(bars, answers, ("90%", "60%"), strict=True):
+        assert [bar.get_width() for bar in axes.patches] == pytest.approx(answer.tolist())
+        assert texts(axes.texts) == [said] and axes.texts[0].get_position()[1] == answer.argmax()
+        first, second = (bar.get_facecolor() for bar in axes.patches)
+        assert first != second
+    assert bars[0].get_ylim() == (1.5, -0.5), "the first class on top"
