@@ -44,11 +44,14 @@ def write_notebook(page: dict, path: Path, target: Path) -> None:
     nbformat.write(notebook, target)
 
 
-def write_front_page(path: Path) -> None:
-    """The front page, with what is made from data in the place of its names in double braces."""
+def fill(path: Path) -> None:
+    """Put what is made from data, or depends on the repository, in the place of its names in double braces."""
     made = {
-        "reading": explorables.markup(explorables.on("index")[0]),
+        "colab": about.source("colab/README.md"),
+        "contributing": about.source("CONTRIBUTING.md"),
         "experiments": about.source("experiments/README.md"),
+        "folder": links.setting()["repository"].partition("/")[2],
+        "reading": explorables.markup(explorables.on("index")[0]),
         "path": about.path_table(),
         "results": about.results_table(),
         "book": about.toctree(appendix=False),
@@ -93,7 +96,8 @@ def gather(notebooks: Path, source: Path) -> None:
     """Everything that Sphinx reads, in one folder."""
     others = shutil.ignore_patterns("__pycache__", "*.py", "*.json", "*.gif", "_templates", "stills")
     shutil.copytree(HERE, source, ignore=others, dirs_exist_ok=True)
-    write_front_page(source / "index.md")
+    fill(source / "index.md")
+    fill(source / "running.md")
     for page in links.pages():
         write_notebook(page, notebooks / page["file"], source / page["file"])
     write_reference(source / "helpers")
