@@ -94,16 +94,12 @@ def result(row: dict) -> list[str]:
     """A row of the table of results, its numbers from the record that it names."""
     named = row.get("record")
     record = experiments.read(named).record if named else yardsticks()["yardsticks"][row["yardstick"]]
-    epochs = f"{record['settings']['epochs']:.0f}"
-    training = f"{epochs} epochs" if epochs != "1" else "1 epoch"
-    if "seconds_per_epoch" in record:
-        training += f", {links.duration(float(epochs) * record['seconds_per_epoch'])}"
     low, high = record["test_interval"]
-    accuracy = f"{_percent(record['test_accuracy'])} ({100 * low:.2f}{SPACE}to{SPACE}{100 * high:.2f})"
+    accuracy, between = _percent(record["test_accuracy"]), f"{100 * low:.2f} to {100 * high:.2f}"
     if others := row.get("seeds"):
         seeds = [experiments.read(name).record["test_accuracy"] for name in (named, *others)]
-        accuracy += f"; mean of {len(seeds)} seeds: {_percent(statistics.mean(seeds))}"
-    return [row["model"], row["sees"], training, accuracy]
+        between += f"; mean of {len(seeds)} seeds: {_percent(statistics.mean(seeds))}"
+    return [row["model"], row["reads"], accuracy, between]
 
 
 def _percent(share: float) -> str:
@@ -111,7 +107,7 @@ def _percent(share: float) -> str:
 
 
 def results_table() -> str:
-    return table(["model", "sees", "training", "test accuracy"], [result(row) for row in listed("results")])
+    return table(["model", "reads", "accuracy", "95 % interval"], [result(row) for row in listed("results")])
 
 
 # --- reference --------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ MARK = ".made-by-website-build"  # in a folder that may be cleared
 sys.path[:0] = [str(HERE), str(ROOT)]
 
 import about  # noqa: E402
+import explorables  # noqa: E402
 import picture  # noqa: E402
 import published  # noqa: E402
 
@@ -27,7 +28,10 @@ from colab import links  # noqa: E402
 
 
 def write_notebook(page: dict, path: Path, target: Path) -> None:
-    """A notebook as the site shows it: with buttons and times instead of its badge, and links to files on GitHub."""
+    """A notebook as the site shows it: with buttons and times instead of its badge, and links to files on GitHub.
+
+    What can be played with is put behind the figure that it follows.
+    """
     notebook = nbformat.read(path, as_version=4)
     first = notebook.cells[0]
     title, _, text = first.source.partition("\n\n")
@@ -36,14 +40,18 @@ def write_notebook(page: dict, path: Path, target: Path) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\(\.\./([^)]+)\)", lambda to: f"]({about.source(to[1])})", cell.source)
+    explorables.insert(notebook, path.stem)
     nbformat.write(notebook, target)
 
 
-def write_front_page(path: Path) -> None:
-    """The front page, with what is made from data in the place of its names in double braces."""
+def fill(path: Path) -> None:
+    """Put what is made from data, or depends on the repository, in the place of its names in double braces."""
     made = {
-        "readme": about.source("README.md"),
+        "colab": about.source("colab/README.md"),
         "contributing": about.source("CONTRIBUTING.md"),
+        "experiments": about.source("experiments/README.md"),
+        "folder": links.setting()["repository"].partition("/")[2],
+        "reading": explorables.markup(explorables.on("index")[0]),
         "path": about.path_table(),
         "results": about.results_table(),
         "book": about.toctree(appendix=False),
@@ -86,9 +94,10 @@ def make_empty(folder: Path) -> None:
 
 def gather(notebooks: Path, source: Path) -> None:
     """Everything that Sphinx reads, in one folder."""
-    others = shutil.ignore_patterns("__pycache__", "*.py", "*.json", "*.gif", "_templates")
+    others = shutil.ignore_patterns("__pycache__", "*.py", "*.json", "*.gif", "_templates", "stills")
     shutil.copytree(HERE, source, ignore=others, dirs_exist_ok=True)
-    write_front_page(source / "index.md")
+    fill(source / "index.md")
+    fill(source / "running.md")
     for page in links.pages():
         write_notebook(page, notebooks / page["file"], source / page["file"])
     write_reference(source / "helpers")

@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 
 import about
+import explorables
 from docutils import nodes
 from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
 HERE = Path(__file__).parent
+TRY = ["explorable.js", "mamba.js", "digit.js", "try.js"]
 SYMBOLS = "in the list of symbols"
 # What screen readers miss in the theme.
 MENDS = {
@@ -87,7 +89,7 @@ def add_preview(app, pagename, templatename, context, doctree):
     context["description"] = describe(doctree)
     context["preview"] = about.address() + "_static/preview.png"
     context["address"] = about.address() + app.builder.get_target_uri(pagename)
-    context["scripts_of_page"] = ["mamba.js", "digit.js", "try.js"] if pagename == "try" else []
+    context["scripts_of_page"] = TRY if pagename == "try" else explorables.scripts(pagename)
 
 
 def finish(app, error):

@@ -1,4 +1,4 @@
-"""The picture of the front page, made with the published classifier: what it does while it reads."""
+"""The picture that is shown with links to the pages, made with the published classifier: what it does as it reads."""
 
 from pathlib import Path
 
@@ -60,7 +60,5 @@ def draw(count=4) -> Figure:
 
 
 def write(folder: Path) -> None:
-    """``hero.png`` for the front page, and the same for previews of links, in the shape that they have: 1.91 to 1."""
-    figure = draw()
-    figure.savefig(folder / "hero.png", dpi=110, pil_kwargs={"optimize": True})
-    figure.savefig(folder / "preview.png", dpi=100, pil_kwargs={"optimize": True})
+    """``preview.png``, in the shape that previews of links have: 1.91 to 1."""
+    draw().savefig(folder / "preview.png", dpi=100, pil_kwargs={"optimize": True})

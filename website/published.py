@@ -1,4 +1,4 @@
-"""The published classifier for the drawing page: its weights and some test digits, as a script that a page can load."""
+"""The published classifier and some test digits, as scripts that a page can load."""
 
 import base64
 import json
@@ -15,6 +15,8 @@ DIGITS = 100  # the first test digits, none of them chosen
 
 def write(folder: Path) -> None:
     """``weights.js``: all weights in float32 one after another, where each begins, and what they belong to.
+
+    And ``digits.js``: labels and pixels of test digits, each encoded by itself so that one can be cut out.
 
     Raises:
         ValueError: if the published classifier is of another kind than ``mamba.js`` can compute.
@@ -45,15 +47,12 @@ def write(folder: Path) -> None:
         tensors[name] = [place, tensor.numel()]
         parts.append(tensor.numpy().astype("<f4").ravel())
         place += tensor.numel()
+    weights = {"sizes": sizes, "tensors": tensors, "weights": _text(np.concatenate(parts))}
     test = mnist.load(train=False)
-    content = {
-        "sizes": sizes,
-        "tensors": tensors,
-        "weights": _text(np.concatenate(parts)),
-        "labels": test.targets[:DIGITS].tolist(),
-        "digits": _text(test.data[:DIGITS].numpy()),
-    }
-    (folder / "weights.js").write_text(f"window.SMNIST = {json.dumps(content)};\n", encoding="utf-8")
+    pixels = "".join(_text(digit) for digit in test.data[:DIGITS].numpy())
+    digits = {"labels": test.targets[:DIGITS].tolist(), "pixels": pixels}
+    (folder / "weights.js").write_text(f"window.SMNIST = {json.dumps(weights)};\n", encoding="utf-8")
+    (folder / "digits.js").write_text(f"window.DIGITS = {json.dumps(digits)};\n", encoding="utf-8")
 
 
 def _text(array):

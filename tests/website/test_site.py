@@ -18,7 +18,8 @@ from colab import links
 pytestmark = pytest.mark.slow
 
 PAGES = [path.stem for path in NOTEBOOKS]
-OTHERS = ["index", "try", "glossary", "references", "helpers/index", "helpers/helpers.scan", "helpers/helpers.models"]
+REFERENCE = ["helpers/index", "helpers/helpers.scan", "helpers/helpers.models"]
+OTHERS = ["index", "try", "running", "glossary", "references", *REFERENCE]
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
@@ -201,7 +202,7 @@ def read_a_digit(page, name):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["index", "02_a_mamba_that_forgets", "try", "helpers/helpers.layers.mamba"])
+@pytest.mark.parametrize("name", ["index", "02_a_mamba_that_forgets", "try", "running", "helpers/helpers.layers.mamba"])
 def test_contrast_and_landmarks(visitor, scheme, name):
     page = visitor(color_scheme=scheme).open(name)
     page.evaluate("document.querySelectorAll('details').forEach((e) => (e.open = true))")
@@ -223,6 +224,15 @@ def test_dark_theme_has_its_figures_on_white(visitor):
         "['body', 'article img'].map((e) => getComputedStyle(document.querySelector(e)).backgroundColor)"
     )
     assert sum(map(int, re.findall(r"\d+", body)[:3])) < 150 and card == "rgb(255, 255, 255)"
+
+
+def test_the_table_of_results_fits(visit):
+    page = visit.open("index")
+    box, text = (page.locator(part).bounding_box() for part in ("table.results", "article > section > p >> nth=0"))
+    assert box["x"] + box["width"] <= text["x"] + text["width"] + 0.5
+    assert page.evaluate(
+        "[...document.querySelectorAll('.table-wrapper')].every((e) => e.scrollWidth <= e.clientWidth)"
+    )
 
 
 def test_an_address_that_leads_nowhere_shows_the_404_page(visit):

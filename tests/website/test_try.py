@@ -145,6 +145,22 @@ def test_with_the_keyboard_alone(visit):
     assert answer(page) == "7"
 
 
+def test_it_opens_with_a_digit_being_read(visit):
+    page = visit.open("try")
+    page.wait_for_function("document.querySelector('#try-pixel').value > 100")
+    assert page.locator("#try-play").inner_text() == "Pause"
+    assert answer(page) == "2"
+    page.get_by_role("button", name="Clear").click()
+    assert page.locator("#try-pixel").input_value() == "0" and page.locator("#try-play").is_disabled()
+    assert visit.trouble == []
+
+
+def test_who_draws_at_once_is_not_interrupted(visit):
+    page = visit.open("try")
+    draw(page, "1")
+    assert answer(page) == "1"
+
+
 def test_reduced_motion_shows_the_answer_at_once(visitor):
     page = visitor(reduced_motion="reduce").open("try")
     page.get_by_role("button", name="a 1", exact=True).click()

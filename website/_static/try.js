@@ -7,11 +7,10 @@
   const WAIT = 500; // milliseconds after a stroke: another may follow
   const PAUSE = 3000; // milliseconds after which a stroke begins another digit
   const SLICE = 40; // milliseconds of computing at a time, so that the page stays awake
-  const HERE = document.currentScript.src.replace(/[^/]*$/, "");
+  const FIRST = 77; // the test digit that is read when the page opens: that of the front page
   const element = (name) => document.getElementById(`try-${name}`);
   const [drawing, reading, chart] = [element("draw"), element("read"), element("chart")];
   const [pen, paper] = [drawing.getContext("2d"), reading.getContext("2d")];
-  const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
   let model = null;
   let strokes = [];
@@ -25,19 +24,14 @@
   let turn = 0; // counts the digits: what still computes an older one stops
   const cursor = { x: 140, y: 140, down: false, shown: false };
 
-  // --- the model, fetched by a script element on first use: a page opened from the disk may fetch in no other way
+  // --- the model, fetched on first use
 
-  function load() {
-    load.promise ??= new Promise((resolve, reject) => {
-      const script = document.createElement("script");
-      script.src = HERE + "weights.js";
-      script.onload = () => resolve((model = new PixelClassifier(window.SMNIST)));
-      script.onerror = () => reject(new Error("The weights could not be loaded."));
-      document.head.append(script);
-    }).then(() => {
+  function fetchModel() {
+    fetchModel.promise ??= Promise.all([load("weights.js"), load("digits.js")]).then(() => {
+      model = new PixelClassifier(window.SMNIST);
       model.blocks.forEach((_, i) => element("layer").append(new Option(`layer ${i + 1}`, String(i))));
     });
-    return load.promise;
+    return fetchModel.promise;
   }
 
   // --- reading
@@ -49,7 +43,7 @@
     show();
     say("Reading.");
     try {
-      await load();
+      await fetchModel();
     } catch (error) {
       say(error.message);
       return;
@@ -245,7 +239,7 @@
   drawing.addEventListener("pointerdown", (event) => {
     if (another()) clear();
     clearTimeout(timer);
-    load().catch(() => {});
+    fetchModel().catch(() => {});
     drawing.setPointerCapture(event.pointerId);
     cursor.shown = false;
     strokes.push([point(event)]);
@@ -288,6 +282,20 @@
 
   // --- controls
 
+  /* Read a test digit, whose number is asked for once they are there. */
+  async function pick(which) {
+    clear();
+    const mine = turn;
+    say("Reading.");
+    try {
+      await fetchModel();
+    } catch (error) {
+      say(error.message);
+      return;
+    }
+    if (mine === turn && !strokes.length) read(testDigit(which()));
+  }
+
   const next = new Array(10).fill(0);
   for (let digit = 0; digit < 10; digit++) {
     const button = document.createElement("button");
@@ -295,19 +303,9 @@
     button.type = "button";
     button.textContent = digit;
     button.setAttribute("aria-label", `a ${digit}`);
-    button.addEventListener("click", async () => {
-      clear();
-      try {
-        await load();
-      } catch (error) {
-        say(error.message);
-        return;
-      }
-      const { labels, digits } = window.SMNIST;
-      const places = labels.flatMap((label, i) => (label === digit ? [i] : []));
-      const which = places[next[digit]++ % places.length];
-      const bytes = PixelClassifier.bytes(digits).subarray(which * LENGTH, (which + 1) * LENGTH);
-      read(Float64Array.from(bytes, (byte) => byte / 255));
+    button.addEventListener("click", () => {
+      const places = () => window.DIGITS.labels.flatMap((label, i) => (label === digit ? [i] : []));
+      pick(() => places()[next[digit]++ % places().length]);
     });
     element("digits").append(button);
   }
@@ -318,4 +316,5 @@
 
   redraw();
   paint();
+  pick(() => FIRST);
 })();
