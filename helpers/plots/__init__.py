@@ -5,7 +5,7 @@ figure. Nothing is returned: IPython would show the figure a second time.
 """
 
 from helpers.plots.block import ablations, initial_steps, mamba_block
-from helpers.plots.classifier import confusion
+from helpers.plots.classifier import answer_forming, confusion, pixel_classifier, reading_progress
 from helpers.plots.data import class_balance, digits, neighbors, signal
 from helpers.plots.duality import (
     blocks_of_a_matrix,
@@ -19,11 +19,13 @@ from helpers.plots.duality import (
 from helpers.plots.own_data import signals
 from helpers.plots.scan import against_length, costs
 from helpers.plots.state_space import copying, discretizations, impulse_responses, token_sequences
-from helpers.plots.training import error_curves, training_curves
+from helpers.plots.training import accuracy_dots, error_curves, singular_values, training_curves
 
 __all__ = [
     "ablations",
+    "accuracy_dots",
     "against_length",
+    "answer_forming",
     "blocks_of_a_matrix",
     "by_length",
     "class_balance",
@@ -39,8 +41,11 @@ __all__ = [
     "mamba_block",
     "matrices",
     "neighbors",
+    "pixel_classifier",
+    "reading_progress",
     "signal",
     "signals",
+    "singular_values",
     "three_blocks",
     "times",
     "token_sequences",

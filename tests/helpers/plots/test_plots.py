@@ -22,7 +22,9 @@ def seven(value):
 # What each is called with.
 FIGURES = {
     "ablations": ({"whole": [0.9, 0.8]}, seven(0.1)),
+    "accuracy_dots": ({"row": seven([0.9, 0.8])}, {"a": {"row": (0.6, 0.95)}}),
     "against_length": ([10, 20], seven([1.0, 2.0]), "seconds", "title"),
+    "answer_forming": (IMAGE, torch.rand(784, 10), (4, 8)),
     "blocks_of_a_matrix": (5,),
     "by_length": (seven([{8: 0.9, 16: 0.5}]), (9, 12)),
     "class_balance": (seven(LABELS),),
@@ -38,8 +40,11 @@ FIGURES = {
     "mamba_block": (16, 32, 8, 1, 4),
     "matrices": ({"mask": torch.rand(4, 4), "scores": torch.randn(4, 4)},),
     "neighbors": (IMAGE, seven((10, 19))),
+    "pixel_classifier": (32, 2),
+    "reading_progress": ([0.1] * 28, [(0.05, 0.2)] * 28, {digit: torch.arange(9) for digit in range(10)}),
     "signal": (IMAGE,),
     "signals": ({"7": torch.ones(7, 40), "2": torch.ones(1, 40)},),
+    "singular_values": (seven(torch.rand(5)),),
     "three_blocks": (),
     "times": (seven({4: 1.0, 8: 2.0}), "states"),
     "token_sequences": (torch.tensor([[0, 3, 0, 9], [1, 0, 2, 9]]), ["first", "second"], 9),
