@@ -97,7 +97,7 @@ def reading_progress(accuracies, intervals, pixels):
     right.axvspan(quarter, three_quarters, color=ORANGE, alpha=0.25, linewidth=0)
     right.axvline(half, color="black", linewidth=1)
     right.axvline(mean, color=RED, linewidth=1.5, linestyle="--")
-    right.set_title(f"median {half:.0f} (line), mean {mean:.0f} (dashed), middle half shaded", fontsize=9)
+    right.set_title(f"median {half:.0f}, mean {mean:.0f} (dashed)", fontsize=9)
     for digit, values in pixels.items():
         low, first, half, third, high = torch.quantile(values.double(), MARKS.double()).tolist()
         right.plot((low, high), (digit, digit), color=BLUE, linewidth=1)
