@@ -1,4 +1,4 @@
-"""Pages 6 and A2: how trainings went."""
+"""Pages 6, A2 and A4: how trainings went, and what came of them."""
 
 import itertools
 
@@ -42,4 +42,40 @@ def error_curves(curves):
     for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         set_formatter(lambda share, _: f"{100 * share:g}%")  # 0.5 %, where PercentFormatter rounds to 0
     axes.set(xlabel="images seen", ylabel="wrong answers")
+    axes.legend(fontsize=9)
+
+
+@styled
+def accuracy_of_seeds(rows, intervals=None, xlabel="accuracy"):
+    """What several trainings reached, a row each: ``{name: {series: accuracies}}``.
+
+    ``intervals``: ``{series: {name: (low, high)}}``, drawn through the marks of a series.
+    """
+    _, axes = plt.subplots(figsize=(8, 0.36 * len(rows) + 1.1))
+    names = list(dict.fromkeys(series for found in rows.values() for series in found))
+    shift = 0.22 if len(names) > 1 else 0.0
+    for number, (series, (color, marker, _)) in enumerate(in_style(names)):
+        offset = shift * (2 * number / max(len(names) - 1, 1) - 1)
+        points = [(x, row + offset) for row, found in enumerate(rows.values()) for x in found.get(series, [])]
+        axes.plot(*zip(*points, strict=True), marker, color=color, linestyle="", markersize=6, label=series)
+        for name, (low, high) in (intervals or {}).get(series, {}).items():
+            place = list(rows).index(name) + offset
+            axes.plot((low, high), (place, place), color=color, linewidth=1.5)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5))
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+    if len(names) > 1:
+        axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
+
+
+@styled
+def singular_values(named):
+    """How long a matrix is in each of its directions, the longest being 1, logarithmically: ``{name: values}``."""
+    _, axes = plt.subplots(figsize=(6, 3.0))
+    for (name, values), (color, marker, dashes) in in_style(named.items()):
+        places = range(1, len(values) + 1)
+        axes.semilogy(places, values.tolist(), color=color, marker=marker, markersize=4, linestyle=dashes, label=name)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set(xlabel="direction, from the longest to the shortest", ylabel="length", ylim=(1e-6, 2))
     axes.legend(fontsize=9)

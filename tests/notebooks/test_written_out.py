@@ -7,6 +7,7 @@ from notebook_definitions import definitions
 from helpers.benchmark.measure import saved_bytes
 from helpers.layers import S4D, Mamba
 from helpers.layers.s4d import causal_convolution
+from helpers.models import PixelClassifier
 from helpers.scan import associative, selective_scan
 from helpers.ssd import quadratic, ssd
 from helpers.testing import relative_error, worst_error
@@ -203,6 +204,14 @@ def test_what_is_taken_out_is_out():
 
     assert adds_up(delta, B_and_C)
     assert not adds_up(delta) and not adds_up(B_and_C) and not adds_up()
+
+
+def test_classifier_written_out_equals_the_helper():
+    classifier, pixels = PixelClassifier(d_model=6, length=40, d_state=4), torch.randn(2, 40, 1)
+    with torch.no_grad():
+        for p in classifier.parameters():
+            p += 0.1 * torch.randn_like(p)
+        torch.testing.assert_close(definitions("06_training")["classify"](classifier, pixels), classifier(pixels))
 
 
 def test_recall_is_what_the_page_says():
