@@ -8,6 +8,11 @@ from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 from helpers.plots.style import in_style, styled
 
 
+def _in_thousands(axes, examples):
+    axes.set_xlabel(f"{examples} seen (thousands)")
+    axes.xaxis.set_major_formatter(lambda number, _: f"{number / 1000:g}")
+
+
 @styled
 def training_curves(logs, levels=None, examples="images"):
     """Loss and accuracy while training, against examples seen, which are called ``examples``.
@@ -22,11 +27,12 @@ def training_curves(logs, levels=None, examples="images"):
         right.plot(images, [record["accuracy"] for record in records], label=name, **style)
     for (name, level), dashes in zip((levels or {}).items(), itertools.cycle((":", "--", "-.")), strict=False):
         right.axhline(level, color="black", linewidth=1, linestyle=dashes, label=f"{name}: {level:.1%}")
-    left.set(xlabel=f"{examples} seen", ylabel="training loss (nats)", ylim=(0, None))
-    right.set(xlabel=f"{examples} seen", ylabel="training accuracy", ylim=(0, 1))
+    left.set(ylabel="training loss (nats)", ylim=(0, None))
+    right.set(ylabel="training accuracy", ylim=(0, 1))
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     for axes in (left, right):
-        axes.xaxis.set_major_locator(MaxNLocator(4))  # six digits each: more of them would run into one another
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        _in_thousands(axes, examples)
     left.figure.legend(loc="outside upper center", ncols=2, fontsize=9)
 
 
@@ -41,7 +47,8 @@ def error_curves(curves):
     axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         set_formatter(lambda share, _: f"{100 * share:g}%")  # 0.5 %, where PercentFormatter rounds to 0
-    axes.set(xlabel="images seen", ylabel="wrong answers")
+    axes.set(ylabel="wrong answers")
+    _in_thousands(axes, "images")
     axes.legend(fontsize=9)
 
 

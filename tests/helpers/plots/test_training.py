@@ -22,13 +22,13 @@ def test_training_curves():
     assert found["one"] == [[10, 20], [0.25, 0.5]] and found["two"] == [[30], [0.75]]
     assert found["linear: 92.3%"][1] == [0.923] * 2 and found["chance: 10.0%"][1] == [0.1] * 2
     assert [axes.get_ylabel() for axes in (left, right)] == ["training loss (nats)", "training accuracy"]
-    assert [axes.get_xlabel() for axes in (left, right)] == ["images seen"] * 2
+    assert [axes.get_xlabel() for axes in (left, right)] == ["images seen (thousands)"] * 2
     assert left.get_ylim()[0] == 0 and right.get_ylim() == (0, 1) and says(right.yaxis, 0.5) == "50%"
 
 
 def test_training_curves_of_something_else_than_images():
     plots.training_curves(LOGS, examples="signals")
-    assert [axes.get_xlabel() for axes in drawn()] == ["signals seen"] * 2
+    assert [axes.get_xlabel() for axes in drawn()] == ["signals seen (thousands)"] * 2
 
 
 @pytest.mark.parametrize("levels", [0, 4])
@@ -44,5 +44,8 @@ def test_error_curves_show_what_was_wrong():
     (axes,) = drawn()
     found = curves(axes, axes.get_legend())
     assert found == {"training": [[10, 20], [0.5, 0.25]], "validation": [[20], pytest.approx([0.005])]}
-    assert axes.get_yscale() == "log" and (axes.get_xlabel(), axes.get_ylabel()) == ("images seen", "wrong answers")
+    assert axes.get_yscale() == "log" and (axes.get_xlabel(), axes.get_ylabel()) == (
+        "images seen (thousands)",
+        "wrong answers",
+    )
     assert says(axes.yaxis, 0.005) == axes.yaxis.get_minor_formatter()(0.005, 0) == "0.5%"
