@@ -6,7 +6,7 @@ figure. Nothing is returned: IPython would show the figure a second time.
 
 from helpers.plots.accuracies import accuracy_bars, accuracy_dots
 from helpers.plots.block import ablations, carried, initial_steps, mamba_block, reach, step_functions
-from helpers.plots.classifier import answer_forming, confusion, pixel_classifier, reading_progress
+from helpers.plots.classifier import confusion, pixel_classifier, reading_progress
 from helpers.plots.data import correlation, digits, reading, signal, strokes
 from helpers.plots.duality import (
     blocks_of_a_matrix,
@@ -42,7 +42,7 @@ from helpers.plots.state_space import (
     token_sequences,
     two_views,
 )
-from helpers.plots.training import accuracy_of_seeds, error_curves, singular_values, training_curves
+from helpers.plots.training import accuracy_of_seeds, error_curves, training_curves
 
 __all__ = [
     "ablations",
@@ -50,7 +50,6 @@ __all__ = [
     "accuracy_dots",
     "accuracy_of_seeds",
     "against_length",
-    "answer_forming",
     "blocks_of_a_matrix",
     "bounds",
     "by_length",
@@ -86,7 +85,6 @@ __all__ = [
     "roofline",
     "signal",
     "signals",
-    "singular_values",
     "spectra",
     "spiral",
     "step_as_gate",

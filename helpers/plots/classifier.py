@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.ticker import PercentFormatter
 
-from helpers.plots.style import BLUE, GREEN, ORANGE, PINK, RED, show_image, styled
+from helpers.plots.style import BLUE, GREEN, ORANGE, PINK, RED, styled
 
 MARKS = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95])  # of a box: its whiskers, its ends and its middle
 
@@ -53,28 +53,6 @@ def pixel_classifier(d_model, n_layer):
     }
     for x, shape in shapes.items():
         axes.text(x, middle + 0.4, shape, ha="center", va="center", fontsize=7)
-
-
-@styled
-def answer_forming(image, answers, rows):
-    """What has been read of a digit after some rows, and the ten probabilities then.
-
-    ``image``: ``(28, 28)``; ``answers``: probabilities after each pixel, ``(784, 10)``; ``rows``: how many were read.
-    """
-    _, (above, below) = plt.subplots(2, len(rows), figsize=(8, 2.6), height_ratios=(5, 4), sharey="row")
-    for number, (axes, bars, row) in enumerate(zip(above, below, rows, strict=True)):
-        show_image(axes, image)
-        axes.axhspan(row - 0.5, 27.5, color="#c9d3dc")
-        axes.set_title(f"{row} rows", fontsize=9)
-        answer = answers[28 * row - 1]
-        colors = [BLUE if digit == answer.argmax() else "#9aa5ad" for digit in range(10)]
-        bars.bar(range(10), answer.tolist(), color=colors)
-        bars.grid(axis="x", visible=False)
-        bars.set(xticks=range(10), ylim=(0, 1))
-        bars.tick_params(axis="x", labelsize=7, length=0, pad=2)
-        bars.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        if not number:
-            bars.set(ylabel="probability")
 
 
 @styled

@@ -80,5 +80,5 @@ def spectra(named):
     _, axes = plt.subplots(figsize=(7, 3.2))
     for (name, values), (color, _, dashes) in in_style(named.items()):
         axes.plot(range(1, len(values) + 1), values.tolist(), color=color, linestyle=dashes, label=name)
-    axes.set(yscale="log", xlabel="direction, from the most to the least varied", ylabel="spread (singular value)")
+    axes.set(yscale="log", xlabel="direction, from the largest to the smallest", ylabel="singular value")
     axes.figure.legend(loc="outside upper center", ncols=2, fontsize=9)

@@ -74,15 +74,3 @@ def accuracy_of_seeds(rows, intervals=None, xlabel="accuracy"):
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
     if len(names) > 1:
         axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
-
-
-@styled
-def singular_values(named):
-    """How long a matrix is in each of its directions, the longest being 1, logarithmically: ``{name: values}``."""
-    _, axes = plt.subplots(figsize=(6, 3.0))
-    for (name, values), (color, marker, dashes) in in_style(named.items()):
-        places = range(1, len(values) + 1)
-        axes.semilogy(places, values.tolist(), color=color, marker=marker, markersize=4, linestyle=dashes, label=name)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set(xlabel="direction, from the longest to the shortest", ylabel="length", ylim=(1e-6, 2))
-    axes.legend(fontsize=9)

@@ -34,6 +34,17 @@
     return fetchModel.promise;
   }
 
+  /* Whether it could be fetched; if not, the page says why. */
+  async function modelIsHere() {
+    try {
+      await fetchModel();
+      return true;
+    } catch (error) {
+      say(error.message);
+      return false;
+    }
+  }
+
   // --- reading
 
   async function read(image) {
@@ -42,13 +53,7 @@
     [answers, deltas, head, playing] = [[], [], 0, false];
     show();
     say("Reading.");
-    try {
-      await fetchModel();
-    } catch (error) {
-      say(error.message);
-      return;
-    }
-    if (mine !== turn) return;
+    if (!(await modelIsHere()) || mine !== turn) return;
     model.reset();
     for (const control of [element("play"), element("pixel")]) control.disabled = false;
     if (!calm.matches) play();
@@ -287,13 +292,7 @@
     clear();
     const mine = turn;
     say("Reading.");
-    try {
-      await fetchModel();
-    } catch (error) {
-      say(error.message);
-      return;
-    }
-    if (mine === turn && !strokes.length) read(testDigit(which()));
+    if ((await modelIsHere()) && mine === turn && !strokes.length) read(testDigit(which()));
   }
 
   const next = new Array(10).fill(0);
