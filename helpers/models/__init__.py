@@ -1,0 +1,64 @@
+"""Models of sequences around an exchangeable mixer, any of :mod:`helpers.layers`; and what was trained before.
+
+``PixelClassifier`` answers what it has read, ``PixelGenerator`` predicts what comes next. What mixes positions is all
+that differs between two of a kind.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from helpers import checkpoint
+from helpers.models.backbone import MIXERS, Backbone, Memory, sinusoidal_encoding
+from helpers.models.classifier import PixelClassifier
+from helpers.models.generator import PixelGenerator
+from helpers.models.yardsticks import ConvClassifier, FlattenedClassifier, LinearClassifier
+
+__all__ = [
+    "CHECKPOINTS",
+    "MIXERS",
+    "Backbone",
+    "ConvClassifier",
+    "FlattenedClassifier",
+    "LinearClassifier",
+    "Memory",
+    "PixelClassifier",
+    "PixelGenerator",
+    "build",
+    "load_checkpoint",
+    "sinusoidal_encoding",
+]
+
+CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
+
+
+def build(model: str, arguments: dict) -> nn.Module:
+    """A model of this package by the name of its class, as a checkpoint names it."""
+    known = (PixelClassifier, PixelGenerator, LinearClassifier, ConvClassifier, FlattenedClassifier)
+    classes = {kind.__name__: kind for kind in known}
+    if model not in classes:
+        raise ValueError(f"model must be one of {', '.join(classes)}, got {model!r}")
+    try:
+        return classes[model](**arguments)
+    except (TypeError, ArithmeticError, RuntimeError, MemoryError) as error:  # an argument it has not, or such a size
+        raise ValueError(f"{model} cannot be built from {arguments}: {error}") from error
+
+
+def load_checkpoint(name: str, folder=CHECKPOINTS) -> nn.Module:
+    """The published model ``name``, in evaluation mode, on the CPU, such as ``"smnist"``.
+
+    Reads ``<name>.json`` (what was built, and how it was trained) and ``<name>.safetensors`` (the weights).
+
+    Raises:
+        helpers.checkpoint.CheckpointError: if a file is missing or damaged; the message says which, and what to do.
+    """
+    record = checkpoint.read_record(name, folder)
+    path = Path(folder) / f"{name}.safetensors"
+    try:
+        with torch.device("cpu"):  # whatever the default device is
+            model = build(record["model"], record["arguments"])
+    except ValueError as error:
+        raise checkpoint.CheckpointError(f"{path.with_suffix('.json')} describes no model: {error}") from error
+    checkpoint.load_weights(model, checkpoint.load(path)[0], path)
+    return model.eval()
