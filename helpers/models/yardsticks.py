@@ -1,5 +1,6 @@
 """Yardsticks, which see all 784 pixels at once."""
 
+import torch
 from torch import nn
 
 from helpers import layers
