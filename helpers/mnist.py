@@ -75,8 +75,17 @@ def sequences(dataset: datasets.MNIST) -> tuple[torch.Tensor, torch.Tensor]:
     return pixels, dataset.targets
 
 
+def levels(dataset: datasets.MNIST) -> tuple[torch.Tensor, torch.Tensor]:
+    """Flatten every digit into the sequence of its grey levels, row by row from the top left.
+
+    Returns:
+        ``levels``, uint8 ``(n, 784)``, from 0, black, to 255, and ``labels``, int64 ``(n,)``.
+    """
+    return dataset.data.reshape(len(dataset.data), -1), dataset.targets
+
+
 def dataloaders(
-    batch_size: int, *, seed: int = 0, validation: int = 5_000, share: tuple[int, int] = (0, 1)
+    batch_size: int, *, seed: int = 0, validation: int = 5_000, share: tuple[int, int] = (0, 1), read=sequences
 ) -> tuple[DataLoader, DataLoader, DataLoader]:
     """Batches of ``(pixels, labels)`` for training, validation and test.
 
@@ -90,13 +99,15 @@ def dataloaders(
         validation: how many training images to set aside, 0 to 59,999. With 0 the validation loader is empty.
         share: of several processes that train together, which this is, and how many there are. Each gets its share of
             every training batch.
+        read: what makes sequences of a data set, :func:`sequences` or :func:`levels`.
 
     Returns:
-        Three loaders over tensors in memory, whose batches are ``(batch, 784, 1)`` and ``(batch,)``.
+        Three loaders over tensors in memory, whose batches are ``(batch, 784, 1)``, or ``(batch, 784)`` of levels, and
+        ``(batch,)``.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    pixels, labels = sequences(load(train=True))
+    pixels, labels = read(load(train=True))
     if not 0 <= validation < len(pixels):
         raise ValueError(f"validation must be between 0 and {len(pixels) - 1}, got {validation}")
     kept = len(pixels) - validation
@@ -104,7 +115,7 @@ def dataloaders(
     return (
         DataLoader(training, sampler=Shuffled(kept, batch_size, seed, *share), batch_size=None),
         _in_order(TensorDataset(pixels[kept:], labels[kept:]), batch_size),
-        _in_order(TensorDataset(*sequences(load(train=False))), batch_size),
+        _in_order(TensorDataset(*read(load(train=False))), batch_size),
     )
 
 

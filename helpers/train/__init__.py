@@ -1,4 +1,6 @@
-"""Fit a classifier and evaluate it: a loop that fits on a screen. As a command: ``python -m helpers.train --help``.
+"""Fit a classifier, or a generator, and evaluate it: a loop that fits on a screen.
+
+As a command: ``python -m helpers.train --help``.
 
 Lightning Fabric sees to the device, the precision and the processes; the loop is ours. Everything that a step depends
 on (weights, the optimizers' averages, the place in the data, the learning rate, the dropout) is in the checkpoint or
@@ -24,6 +26,7 @@ from helpers.train.capture import choose_step
 from helpers.train.config import TrainingConfig
 from helpers.train.inputs import check_batch, check_labels, check_loader, length_of
 from helpers.train.monitor import Monitor, Stopped
+from helpers.train.objectives import objective_of
 from helpers.train.optimizers import make_optimizers
 
 __all__ = [
@@ -50,11 +53,13 @@ def fit(
     stop=lambda: False,
     step=choose_step,
 ) -> list[dict]:
-    """Train a classifier, with a progress bar.
+    """Train a classifier, or a generator, with a progress bar.
 
     Args:
-        model: maps a batch of sequences to logits.
-        loader: yields ``(pixels, labels)``; it is started again as often as the steps need.
+        model: maps a batch of sequences to logits; or a :class:`helpers.models.PixelGenerator`, whose loss is in nats
+            a pixel, and whose accuracy says how often the most probable level was the right one.
+        loader: yields ``(pixels, labels)``, for a generator ``(levels, labels)``; it is started again as often as the
+            steps need.
         config: how the training goes.
         validation: a loader; with it every record says how good the model is there.
         fabric: a Lightning Fabric, for another precision, or for several processes, each with its share of the batches.
@@ -107,7 +112,7 @@ def fit(
                 monitor.check(config.learning_rate, checkpointer.advice)
             if recording:
                 found = None if validation is None else evaluate(model, validation, fabric)
-                if monitor.record(config.learning_rate * rate, found):
+                if monitor.record(config.learning_rate * rate, found, objective_of(model).rank):
                     checkpointer.keep_best()
                 checkpointer.log(monitor.records)
             if saving:
@@ -134,12 +139,12 @@ def make_fabric(precision: str = "32-true", **options) -> Fabric:
 
 
 class Evaluation(NamedTuple):
-    """What a classifier made of a data set."""
+    """What a classifier made of a data set. A generator is asked for every pixel, and its level is the answer."""
 
     loss: float  # mean cross-entropy, nats
     accuracy: float  # share of right answers, 0 to 1
-    labels: torch.Tensor  # int64 (n,), on the CPU
-    predictions: torch.Tensor  # int64 (n,), on the CPU
+    labels: torch.Tensor  # (n,), on the CPU, what is right
+    predictions: torch.Tensor  # (n,), on the CPU, what was most probable
 
     def __str__(self):
         low, high = wilson_interval(self.accuracy, len(self.labels))
@@ -157,17 +162,19 @@ def evaluate(model, loader, fabric: Fabric | None = None) -> Evaluation:
     """
     where = next(model.parameters()).device
     process, processes = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
+    objective = objective_of(model)
     loss, labels, predictions = 0.0, [], []
     with _evaluating(model):
         for number, (pixels, right) in enumerate(tqdm(loader, unit="batch", leave=False, disable=process > 0)):
             check_batch(pixels, right)
-            labels.append(right)
-            predictions.append(torch.zeros_like(right))
+            targets = objective.targets(pixels, right)
+            labels.append(targets)
+            predictions.append(torch.zeros_like(targets))
             if number % processes == process:
-                logits = model(pixels.to(where)).cpu()
-                check_labels(right, logits.shape[-1])
-                loss += F.cross_entropy(logits, right, reduction="sum").item()
-                predictions[-1] = logits.argmax(-1)
+                logits = objective.logits(model, pixels.to(where), None).cpu()
+                check_labels(targets, logits.shape[-1])
+                loss += F.cross_entropy(logits, targets.long(), reduction="sum").item()
+                predictions[-1] = logits.argmax(-1).to(targets.dtype)
     if not labels:
         raise ValueError("loader has no batches: there is nothing to evaluate")
     labels, predictions = torch.cat(labels), torch.cat(predictions)

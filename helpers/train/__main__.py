@@ -1,9 +1,10 @@
-"""Train one of the classifiers that the tutorial reports: ``python -m helpers.train --help``."""
+"""Train one of the models that the tutorial reports: ``python -m helpers.train --help``."""
 
 import argparse
 import ast
 import dataclasses
 import json
+import math
 import os
 import shlex
 import signal
@@ -17,6 +18,7 @@ from helpers import machine, mnist, models, train
 from helpers.checkpoint import BEST, CheckpointError, load, load_weights, write_published
 from helpers.scan import backends
 from helpers.train.config import TrainingConfig
+from helpers.train.objectives import objective_of
 from helpers.train.presets import PRESETS, Preset
 
 # Fields of TrainingConfig that have an option of their own elsewhere, or none.
@@ -27,7 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The command's options. Those of a training are the fields of TrainingConfig."""
     parser = argparse.ArgumentParser(
         prog="python -m helpers.train",
-        description="Train one of the classifiers that the tutorial reports. If it was interrupted, the same"
+        description="Train one of the models that the tutorial reports. If it was interrupted, the same"
         " command resumes it and ends with the same result. Exit status: 0 done, 1 failed, 2 cannot be done as asked,"
         " 130 stopped.",
     )
@@ -127,8 +129,16 @@ def _check(preset, name):
             f"--deep-supervision asks for answers before the end, which {name} ({preset.model}) cannot give"
         )
     mnist.load(train=True)
+    model = models.build(preset.model, preset.arguments)
+    if preset.model == "PixelGenerator":
+        if preset.config.augment:
+            raise ValueError("--augment is for classifiers: a generator is to learn the digits as they are")
+        if (model.levels, model.classes) not in ((256, 0), (256, 10)):
+            found = f"{model.levels} and {model.classes}"
+            raise ValueError(f"levels must be 256, and classes 0 or 10, as the digits have them, got {found}")
+        return
     with torch.inference_mode():
-        answers = models.build(preset.model, preset.arguments)(torch.zeros(1, 784, 1)).shape[-1]
+        answers = model(torch.zeros(1, 784, 1)).shape[-1]
     if answers != 10:
         raise ValueError(f"classes must be 10, as many as there are digits, got {answers}")
 
@@ -167,11 +177,13 @@ def _train(options, preset, folder, stop, arguments):
     fabric, precision = _launch(options)
     torch.manual_seed(options.seed)
     model = models.build(preset.model, preset.arguments)
+    generates = isinstance(model, models.PixelGenerator)
     training, validation, test = mnist.dataloaders(
         preset.batch_size,
         seed=options.seed,
         validation=preset.validation,
         share=(fabric.global_rank, fabric.world_size),
+        read=mnist.levels if generates else mnist.sequences,
     )
     records = train.fit(
         model,
@@ -189,7 +201,8 @@ def _train(options, preset, folder, stop, arguments):
         load_weights(model, load(folder / BEST)[0], folder / BEST)
     last = best = records[-1]
     if preset.validation:
-        best = max(records, key=lambda r: (r["validation_accuracy"], -r["validation_loss"]))
+        rank = objective_of(model).rank
+        best = max(records, key=lambda r: rank(r["validation_accuracy"], r["validation_loss"]))
     record = {
         "model": preset.model,
         "arguments": preset.arguments,
@@ -207,8 +220,14 @@ def _train(options, preset, folder, stop, arguments):
         "seconds_per_epoch": round(last["seconds"] / preset.config.epochs, 1),
         **{name: best[name] for name in best if name.startswith("validation")},
     }
+    if generates and preset.validation:
+        record["validation_bits"] = best["validation_loss"] / math.log(2)
     if options.test:
         result = train.evaluate(model, test)
+    if options.test and generates:
+        record |= {"test_loss": result.loss, "test_bits": result.loss / math.log(2)}
+        print(f"{record['test_bits']:.4f} bits a pixel on the test digits")
+    elif options.test:
         interval = train.wilson_interval(result.accuracy, len(result.labels))
         record |= {"test_loss": result.loss, "test_accuracy": result.accuracy, "test_interval": interval}
         print(f"test accuracy {result}")

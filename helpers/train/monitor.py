@@ -6,6 +6,8 @@ import time
 import torch
 from tqdm import tqdm
 
+from helpers.train.objectives import Classification
+
 
 class Stopped(Exception):
     """Somebody asked the training to stop, and it did."""
@@ -104,15 +106,18 @@ class Monitor:
         self.step, self.images, self._read = self.step + 1, self.images + examples, self._read + examples
         self.bar.update()
 
-    def record(self, learning_rate: float, validation) -> bool:
-        """Note how it went since the last record; true if ``validation``, an Evaluation or None, is the best so far."""
+    def record(self, learning_rate: float, validation, rank=Classification.rank) -> bool:
+        """Note how it went since the last record; true if ``validation``, an Evaluation or None, is the best so far.
+
+        ``rank`` is that of an objective (:mod:`helpers.train.objectives`).
+        """
         examples, loss, right, _ = self._sums.tolist()
         record = {"step": self.step, "images": self.images, "learning_rate": learning_rate, "loss": loss / examples}
         record |= {"accuracy": right / examples}
         better = False
         if validation is not None:
             record |= {"validation_loss": validation.loss, "validation_accuracy": validation.accuracy}
-            found = [validation.accuracy, -validation.loss]
+            found = rank(validation.accuracy, validation.loss)
             better = self.best is None or found > self.best
             self.best = found if better else self.best
         self.records.append(record | {"seconds": round(self.seconds, 1)})

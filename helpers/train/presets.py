@@ -60,6 +60,11 @@ PRESETS = {
     "small-s4d": _small("s4d", 3e-3, 0.02, d_model=40, d_state=64),
     "small-lstm": _small("lstm", 1e-2, 0.0),
     "small-attention": _small("attention", 3e-3, 0.006, n_head=2),
+    "generator": Preset(
+        model="PixelGenerator",
+        arguments={"mixer": "mamba-rope", "d_model": 64, "n_layer": 3, "d_state": 16, "classes": 10},
+        config=TrainingConfig(learning_rate=5e-3, muon_learning_rate=0.02, weight_decay=0.05, epochs=10),
+    ),
     "recipe": _recipe(mixer="mamba"),
     "recipe-frozen": _recipe(mixer="frozen"),
     "recipe-identity": _recipe(mixer="identity"),

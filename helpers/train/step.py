@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from helpers.train.augment import augment
 from helpers.train.inputs import check_batch, check_labels, endless
+from helpers.train.objectives import objective_of
 from helpers.train.optimizers import set_learning_rates
 
 
@@ -31,6 +32,7 @@ class Step:
     def __init__(self, net, optimizers, loader, config, fabric, monitor):
         self.net, self.optimizers, self.config = net, optimizers, config
         self.fabric, self.monitor = fabric, monitor
+        self.objective = objective_of(net.module)
         self.batches = endless(loader)
 
     def __call__(self, rate: float, stop: bool) -> tuple[int, bool]:
@@ -54,10 +56,12 @@ class Step:
 
     def update(self, pixels, labels, stop: bool = False) -> tuple[int, bool]:
         """The step itself, with a batch that is on the device."""
-        answers = self._answers(augment(pixels) if self.config.augment else pixels)
+        answers = self._answers(augment(pixels) if self.config.augment else pixels, labels)
         self.check_labels(labels, answers.shape[-1])
-        loss, objective = _losses(answers, labels, self.config.deep_supervision)
-        right = (answers[:, -1].argmax(-1) == labels).sum()
+        targets = self.objective.targets(pixels, labels).long()
+        share = len(labels) / max(1, len(targets))  # of an example in each question about it
+        loss, objective = (share * x for x in _losses(answers, targets, self.config.deep_supervision))
+        right = share * (answers[:, -1].argmax(-1) == targets).sum()
         examples, stopping = self.monitor.count(len(labels), loss.detach(), right, stop)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
@@ -84,14 +88,14 @@ class Step:
         for optimizer in self.optimizers:
             optimizer.step()
 
-    def _answers(self, pixels):
-        """Logits ``(batch, answers, classes)``: the last answer is to the whole sequence.
+    def _answers(self, pixels, labels):
+        """Logits ``(questions, answers, classes)``: the last answer is to the whole sequence.
 
         With deep supervision the classifier is also asked after each 28th of the sequence, from the tenth on ("target
         replication": Lipton and others, arXiv 1511.03677).
         """
         if not self.config.deep_supervision:
-            return self.net(pixels).unsqueeze(1)
+            return self.objective.logits(self.net, pixels, labels).unsqueeze(1)
         return self.net(pixels, _prefix_lengths(pixels.shape[1], pixels.device))
 
 

@@ -160,7 +160,8 @@ def test_a_step_reads_nothing_back_and_copies_nothing_from_python(case):
 
 def arguments_on_a_gpu(processes=1, data=None, on_gpu=True):
     """Of choose_step, as far as it looks at them."""
-    net = SimpleNamespace(parameters=lambda: [SimpleNamespace(is_cuda=True), SimpleNamespace(is_cuda=on_gpu)])
+    parameters = [SimpleNamespace(is_cuda=True), SimpleNamespace(is_cuda=on_gpu)]
+    net = SimpleNamespace(module=None, parameters=lambda: parameters)
     fabric = SimpleNamespace(device=torch.device("cuda"), world_size=processes, global_rank=0)
     return net, [], data or loader(), TrainingConfig(), fabric, None
 
@@ -190,4 +191,4 @@ def test_on_a_cpu_steps_are_plain_and_nothing_is_said():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fabric = SimpleNamespace(device=torch.device("cpu"))
-        assert type(choose_step(None, [], loader(), TrainingConfig(), fabric, None)) is Step
+        assert type(choose_step(SimpleNamespace(module=None), [], loader(), TrainingConfig(), fabric, None)) is Step

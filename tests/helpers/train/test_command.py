@@ -1,6 +1,7 @@
 """The command ``python -m helpers.train``: its options, what it writes, how it stops, and what it says is wrong."""
 
 import dataclasses
+import math
 import os
 import re
 import signal
@@ -9,9 +10,10 @@ import sys
 import time
 
 import pytest
+import torch
 from repository import ROOT, run_python
 
-from helpers import checkpoint
+from helpers import checkpoint, mnist, models
 from helpers.train import TrainingConfig
 from helpers.train.__main__ import main, make_parser, resolve_preset, settings_of
 from helpers.train.presets import PRESETS
@@ -49,6 +51,21 @@ def test_torchrun_starts_the_command(tmp_path):
     assert "2 processes" in record["machine"] and record["parameters"] == 7850
     assert record["command"] == "python -m helpers.train " + " ".join(quick)
     assert [row["step"] for row in checkpoint.read_log(tmp_path / "recipe-identity.csv")] == [50, 94]
+
+
+@pytest.mark.slow
+def test_a_generator_is_trained_and_what_a_pixel_costs_is_recorded(tmp_path):
+    options = "--set d_model=8 --set n_layer=1 --set d_state=2 --epochs 0.002 --devices 1 --precision 32-true".split()
+    run = run_python("-m", "helpers.train", "generator", *options, "--output", tmp_path)
+    assert run.returncode == 0, run.stderr
+    record = checkpoint.read_record("generator", tmp_path)
+    assert record["validation_bits"] == pytest.approx(record["validation_loss"] / math.log(2)) and not record.get(
+        "test_bits"
+    )
+    levels, _ = mnist.levels(mnist.load(train=True))
+    with torch.no_grad():
+        bits = models.load_checkpoint("generator", tmp_path).bits(levels[-5_000:])
+    assert bits.mean().item() == pytest.approx(record["validation_bits"], rel=1e-4)
 
 
 @pytest.mark.slow

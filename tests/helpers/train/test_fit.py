@@ -4,6 +4,7 @@ import contextlib
 import copy
 import itertools
 import logging
+import math
 
 import pytest
 import torch
@@ -37,6 +38,21 @@ def test_learns_a_few_digits_by_heart(make, steps):
     assert records[-1]["loss"] < 0.5 * records[0]["loss"]
     result = train.evaluate(model, few)
     assert result.accuracy > 0.8 and result.loss < records[0]["loss"]
+
+
+def test_a_generator_learns_a_few_digits_by_heart_and_its_loss_is_in_nats_a_pixel():
+    torch.manual_seed(0)
+    model = models.PixelGenerator(d_model=16, n_layer=1, d_state=4, classes=10)
+    levels, labels = (tensor[:16] for tensor in mnist.levels(mnist.load(train=False)))
+    few = DataLoader(TensorDataset(levels, labels), batch_size=16)
+    records = train.fit(model, few, TrainingConfig(steps=30, learning_rate=2e-2, log_every=10))
+    assert records[-1]["images"] == 480 and 0.5 < records[-1]["accuracy"] < 1
+    assert records[0]["loss"] < math.log(256) and records[-1]["loss"] < 0.6 * records[0]["loss"]
+    found = train.evaluate(model, few)
+    with torch.no_grad():
+        assert found.loss / math.log(2) == pytest.approx(model.eval().bits(levels).mean().item(), rel=1e-5)
+        assert found.accuracy == (model(levels).argmax(-1) == levels).double().mean().item()
+    assert torch.equal(found.labels, levels.flatten())
 
 
 def test_same_seed_same_result():

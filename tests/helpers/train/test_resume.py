@@ -64,18 +64,19 @@ def test_two_processes_take_the_same_steps_as_one():
 
 
 @functools.cache
-def loaders():
+def loaders(read=mnist.sequences):
     """Few real digits, in the order that can be taken up midway, and some to validate on."""
-    pixels, labels = (tensor[:512] for tensor in mnist.sequences(mnist.load(train=False)))
+    pixels, labels = (tensor[:512] for tensor in read(mnist.load(train=False)))
     training, validation = TensorDataset(pixels[:384], labels[:384]), TensorDataset(pixels[384:], labels[384:])
     return DataLoader(training, sampler=mnist.Shuffled(384, 64, seed=0), batch_size=None), DataLoader(validation, 64)
 
 
-def fit(folder, stop_at=None, validates=True, **config):
+def fit(folder, stop_at=None, validates=True, model=models.PixelClassifier, **config):
     torch.manual_seed(0)
-    loader, validation = loaders()
+    generates = model is models.PixelGenerator
+    loader, validation = loaders(mnist.levels if generates else mnist.sequences)
     calls = iter(range(1, 1000))
-    model = models.PixelClassifier(d_model=8, n_layer=1, d_state=2, dropout=0.2)
+    model = model(d_model=8, n_layer=1, d_state=2, dropout=0.2, classes=10)
     config = {"steps": 6, "learning_rate": 1e-2, "muon_learning_rate": 2e-2, "log_every": 2, "save_every": 1} | config
     return train.fit(
         model,
@@ -88,15 +89,16 @@ def fit(folder, stop_at=None, validates=True, **config):
     )
 
 
-def test_stopped_and_taken_up_again(tmp_path):
-    fit(tmp_path / "whole")
+@pytest.mark.parametrize("model", [models.PixelClassifier, models.PixelGenerator])
+def test_stopped_and_taken_up_again(tmp_path, model):
+    fit(tmp_path / "whole", model=model)
     for stop_at in (1, 2, 1):
         with pytest.raises(train.Stopped, match=r"stopped after step \d of 6\. The last good checkpoint is .*last"):
-            fit(tmp_path / "parts", stop_at=stop_at)
-    records = fit(tmp_path / "parts", save_every=3)  # which may differ
+            fit(tmp_path / "parts", stop_at=stop_at, model=model)
+    records = fit(tmp_path / "parts", save_every=3, model=model)  # which may differ
     assert [record["step"] for record in records] == [2, 4, 6]
     assert_same_end(tmp_path / "whole", tmp_path / "parts")
-    assert fit(tmp_path / "parts") == records, "what is done is not done again"
+    assert fit(tmp_path / "parts", model=model) == records, "what is done is not done again"
 
 
 def test_another_training_is_refused(tmp_path):

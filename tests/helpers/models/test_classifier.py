@@ -165,14 +165,8 @@ def test_recipe_without_its_block_is_the_linear_model():
 
 def test_every_reported_training_can_be_built_and_is_small_enough():
     for name, preset in PRESETS.items():
-        assert parameters(models.build(preset.model, preset.arguments)) <= 300_000, name
-
-
-def test_positional_encoding_is_float32_whatever_the_width():
-    for d_model in (1, 7, 8):
-        encoding = models.sinusoidal_encoding(5, d_model)
-        assert encoding.shape == (5, d_model) and encoding.dtype == torch.float32
-    assert models.sinusoidal_encoding(1, 7).tolist() == [[0, 1, 0, 1, 0, 1, 0]]
+        most = 500_000 if preset.model == "PixelGenerator" else 300_000
+        assert parameters(models.build(preset.model, preset.arguments)) <= most, name
 
 
 def test_flattened_classifier_reads_in_its_fixed_order():
