@@ -30,6 +30,15 @@ def _small(mixer, learning_rate, muon_learning_rate, d_model=32, **arguments):
     )
 
 
+def _generator(mixer, **arguments):
+    """Predicts the next pixel; half of the time it is told the class."""
+    return Preset(
+        model="PixelGenerator",
+        arguments={"mixer": mixer, "classes": 10, **arguments},
+        config=TrainingConfig(learning_rate=1e-2, muon_learning_rate=0.02, weight_decay=0.05, epochs=10),
+    )
+
+
 def _recipe(**arguments):
     """The common recipe, to the letter: 10 epochs of Adam at 1e-4, in batches of 32, without clipping."""
     config = TrainingConfig(learning_rate=1e-4, schedule="constant", gradient_clip=0.0, epochs=10)
@@ -60,11 +69,10 @@ PRESETS = {
     "small-s4d": _small("s4d", 3e-3, 0.02, d_model=40, d_state=64),
     "small-lstm": _small("lstm", 1e-2, 0.0),
     "small-attention": _small("attention", 3e-3, 0.006, n_head=2),
-    "generator": Preset(
-        model="PixelGenerator",
-        arguments={"mixer": "mamba-rope", "d_model": 64, "n_layer": 3, "d_state": 16, "classes": 10},
-        config=TrainingConfig(learning_rate=5e-3, muon_learning_rate=0.02, weight_decay=0.05, epochs=10),
-    ),
+    "generator": _generator("mamba-rope", d_model=96, n_layer=3, d_state=16, d_conv=32),
+    "generator-s4d": _generator("s4d", d_model=38, n_layer=2, d_state=64),
+    "generator-lstm": _generator("lstm", d_model=34, n_layer=2, forget_bias=1.0),
+    "generator-attention": _generator("attention", d_model=34, n_layer=2, n_head=2),
     "recipe": _recipe(mixer="mamba"),
     "recipe-frozen": _recipe(mixer="frozen"),
     "recipe-identity": _recipe(mixer="identity"),

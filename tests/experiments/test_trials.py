@@ -17,6 +17,7 @@ spec = importlib.util.spec_from_file_location("trials", ROOT / "experiments" / "
 trials = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(trials)
 
+RATES = trials.TASKS["smnist"].rates
 PROTOCOL = (ROOT / "experiments" / "protocol.md").read_text(encoding="utf-8")
 
 
@@ -24,9 +25,9 @@ def test_every_record_is_of_a_training_that_is_planned():
     """With the command that the plan says, and tested only if its rates have won."""
     planned = {
         training.name: training
-        for task in trials.TASKS
-        for row in trials.ROWS
-        for rates in trials.RATES
+        for task, plan in trials.TASKS.items()
+        for row in plan.rows
+        for rates in plan.rates
         for seed in trials.SEEDS
         for training in [trials.Training(task, row, rates, seed)]
     }
@@ -36,8 +37,9 @@ def test_every_record_is_of_a_training_that_is_planned():
             continue
         command = shlex.join(["python", "-m", "helpers.train", *training.options])
         assert record["command"].removesuffix(" --test") == command
-        if training.seed or "test_accuracy" in record:
-            assert trials.winner(training.task, trials.ROWS[training.row][2] or training.row) == training.rates
+        if training.seed or "test_loss" in record:
+            other = trials.TASKS[training.task].rows[training.row][2]
+            assert trials.winner(training.task, other or training.row) == training.rates
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def preset(task, row):
     return resolve_preset(options)
 
 
-@pytest.mark.parametrize("row", trials.ROWS)
+@pytest.mark.parametrize("row", trials.CLASSIFIERS)
 def test_rows_are_of_equal_size_and_differ_in_nothing_else(row):
     with torch.device("meta"):
         sizes = {
@@ -69,17 +71,42 @@ def test_rows_are_of_equal_size_and_differ_in_nothing_else(row):
             for name in (row, "mamba")
         }
     assert abs(sizes[row] / sizes["mamba"] - 1) < 0.05
-    for task in trials.TASKS:
+    for task in ("smnist", "psmnist"):
         one, other = preset(task, row), preset(task, "mamba")
         assert one.config == other.config and one.batch_size == other.batch_size == 32 and one.config.epochs == 3
         assert (one.config.muon_learning_rate, one.config.learning_rate) == (0.02, 0.003)
-        common = {name: other.arguments[name] for name in (*trials.TASKS[task], "n_layer")}
+        common = {name: other.arguments[name] for name in (*trials.TASKS[task].arguments, "n_layer")}
         assert {name: one.arguments[name] for name in common} == common
     assert preset("psmnist", row).arguments["permutation"] == PERMUTATION
 
 
+@pytest.mark.parametrize("row", trials.GENERATORS)
+def test_generators_are_of_equal_size_and_differ_in_nothing_else(row):
+    one, other = preset("generator", row), preset("generator", "mamba-rope-conv32")
+    sizes = [sum(p.numel() for p in models.build(x.model, x.arguments).parameters()) for x in (one, other)]
+    assert abs(sizes[0] / sizes[1] - 1) < 0.03
+    assert one.config == other.config and one.batch_size == other.batch_size == 32 and one.config.epochs == 0.3
+    assert {one.arguments[name] for name in ("n_layer", "classes")} == {2, 10}
+
+
+def test_of_generators_the_likeliest_wins(records, capsys):
+    rates = trials.TASKS["generator"].rates
+    for number, pair in enumerate(rates):
+        loss = 0.5 + abs(number - 1) / 10
+        records(trials.Training("generator", "mamba", pair), 0.8 + loss / 10, loss, validation_bits=1.1, test_bits=1.2)
+    assert trials.winner("generator", "mamba") == rates[1]
+    for seed in (1, 2):
+        training = trials.Training("generator", "mamba", rates[1], seed)
+        records(training, 0.8, 0.5, validation_bits=1.1, test_bits=1.2 + seed / 10)
+    trials.main(["generator", "--show"])
+    assert (
+        "| `mamba` | 17,354 | 0.02 | 0.005 | 1.1000 bits (0.0000) | 1.3000 bits (0.1000) | 9 |"
+        in capsys.readouterr().out
+    )
+
+
 def test_the_protocol_says_what_the_rows_are():
-    for row, (_, _, other) in trials.ROWS.items():
+    for row, (_, _, other) in trials.CLASSIFIERS.items():
         if other == "mamba":
             continue  # three in one line
         (line,) = re.findall(rf"^\| `{row}` \|[^|]*\| (\d+) \|", PROTOCOL, re.M)
@@ -96,10 +123,10 @@ def test_the_protocol_says_what_the_rows_are():
 
 
 def test_the_best_on_validation_images_wins(records):
-    for number, rates in enumerate(trials.RATES):
+    for number, rates in enumerate(RATES):
         assert trials.winner("smnist", "mamba") is None
         records(trials.Training("smnist", "mamba", rates), 0.9 if number in (2, 4) else 0.8, loss=0.3 - 0.01 * number)
-    assert trials.winner("smnist", "mamba") == trials.RATES[4], "of equals, that with the lower loss"
+    assert trials.winner("smnist", "mamba") == RATES[4], "of equals, that with the lower loss"
     assert trials.winner("psmnist", "mamba") is None
 
 
@@ -109,13 +136,13 @@ def test_a_row_is_six_trials_and_three_seeds_that_are_tested(records, monkeypatc
     def run(training, runs, test=False):
         done.append((training.rates, training.seed, test))
         tested = {"test_accuracy": 0.91 + 0.01 * training.seed} if test else {}
-        records(training, 0.9 if training.rates == trials.RATES[3] else 0.8, **tested)
+        records(training, 0.9 if training.rates == RATES[3] else 0.8, **tested)
 
     monkeypatch.setattr(trials, "run", run)
     trials.main(["smnist", "mamba", "mamba-16states", "--parallel", "2"])
-    best = trials.RATES[3]
+    best = RATES[3]
     seeds = [(best, seed, True) for seed in (0, 1, 2)]
-    assert done == [*((rates, 0, False) for rates in trials.RATES), *seeds, *seeds]
+    assert done == [*((rates, 0, False) for rates in RATES), *seeds, *seeds]
     told = capsys.readouterr().out
     for row in ("mamba", "mamba-16states"):
         assert f"| `{row}` | 17,354 | 0.006 | 0.003 | 90.00 % (0.00) | 92.00 % (1.00) | 9 |" in told
@@ -143,7 +170,7 @@ def test_a_training_is_run_once_and_tested_when_it_has_won(records, monkeypatch,
     trials.run(training, tmp_path, test=True)
     assert training.record()["images_per_second"] == first["images_per_second"], "it was not trained again"
     assert training.record()["test_accuracy"] > 0.1
-    assert re.findall(r"seed0: (\w+) [\d.]+%, 0 min", capsys.readouterr().out) == ["validation", "test"]
+    assert re.findall(r"seed0: (\w+) [\d.]+ %, 0 min", capsys.readouterr().out) == ["validation", "test"]
 
 
 @pytest.mark.slow
