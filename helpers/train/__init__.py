@@ -148,7 +148,7 @@ class Evaluation(NamedTuple):
 
     def __str__(self):
         low, high = wilson_interval(self.accuracy, len(self.labels))
-        return f"{self.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}, {len(self.labels):,} digits)"
+        return f"{self.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}, n = {len(self.labels):,})"
 
 
 @torch.inference_mode()
