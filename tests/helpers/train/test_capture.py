@@ -27,6 +27,7 @@ def call(function):
 rehearsed = functools.partial(CapturedStep, record=lambda: call)
 
 SMNIST = {"mixer": "mamba-rope", "pooling": "sum", "dropout": 0.2}
+GENERATOR = {"mixer": "mamba-rope", "dropout": 0.2, "classes": 10}
 PSMNIST = {**SMNIST, "pooling": "last", "permutation": 1, "positional_encoding": True}
 CASES = {
     "plain": ({"mixer": "mamba", "pooling": "mean"}, {}, "32-true", 1e-5),
@@ -34,18 +35,22 @@ CASES = {
     # Muon computes in bfloat16: what differs in the last bit of a float32 may differ by 0.4 % there.
     "psmnist": (PSMNIST, {"deep_supervision": 0.3, "muon_learning_rate": 0.02, "weight_decay": 0.05}, "32-true", 1e-3),
     "bfloat16": (SMNIST, {"deep_supervision": 0.3}, "bf16-mixed", 1e-2),
+    "generator": (GENERATOR, {"muon_learning_rate": 0.02, "weight_decay": 0.05}, "32-true", 1e-3),
 }
 
 
-def loader(n=N, batch=BATCH):
-    pixels, labels = (tensor[:n].clone() for tensor in mnist.sequences(mnist.load(train=False)))
+def loader(n=N, batch=BATCH, read=mnist.sequences):
+    pixels, labels = (tensor[:n].clone() for tensor in read(mnist.load(train=False)))
     return DataLoader(TensorDataset(pixels[:, ::8], labels), sampler=mnist.Shuffled(n, batch, seed=0), batch_size=None)
 
 
 def fit(step, arguments=SMNIST, precision="32-true", data=None, **options):
-    """Train a small classifier on sequences of 98 pixels: its weights and the records."""
+    """Train a small classifier, or generator, on sequences of 98 pixels: its weights and the records."""
     torch.manual_seed(0)
-    model = models.PixelClassifier(d_model=8, n_layer=1, d_state=4, length=98, **arguments)
+    if arguments is GENERATOR:
+        model, data = models.PixelGenerator(d_model=8, n_layer=1, d_state=4, **arguments), loader(read=mnist.levels)
+    else:
+        model = models.PixelClassifier(d_model=8, n_layer=1, d_state=4, length=98, **arguments)
     config = {"steps": 8, "learning_rate": 1e-2, "log_every": 3}
     config |= {name: options.pop(name) for name in list(options) if name in TrainingConfig.__dataclass_fields__}
     fabric = train.make_fabric(precision)
