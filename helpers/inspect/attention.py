@@ -3,7 +3,7 @@
 Once step size, B and C are chosen, the scan is linear in what it reads: ``y_t = sum over s of M_ts u_s + D u_t``, in
 every channel with a matrix of its own, as attention has one for every head. Source: Ali, Zimerman and Wolf, "The Hidden
 Attention of Mamba Models", arXiv 2403.01590. Here its rows are weighed with what they are multiplied with, so that they
-can be folded onto the pixels of a digit, and put to the test: pixels that it finds important are deleted.
+can be folded onto the pixels of a digit.
 """
 
 import math
@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 
 from helpers import layers
-from helpers.scan import selective_scan
 
 
 class Selection(NamedTuple):
@@ -62,12 +61,12 @@ def selection(block, x) -> Selection:
     """
     if not isinstance(block, layers.Mamba):
         raise ValueError(f"block must be a Mamba or MambaRoPE, got {type(block).__name__}")
-    u, z, scan = _parts(block, x)
+    u, z, scan = scanned(block, x)
     return Selection(u, *scan, F.silu(z))
 
 
-def _parts(block, x, activation=F.silu):
-    """The scan's input, ``z``, and its ``(delta, A, B, C, D)``, as ``Mamba.forward`` makes them."""
+def scanned(block, x, activation=F.silu):
+    """The scan's input ``u``, ``z``, and its ``(delta, A, B, C, D)``, as ``Mamba.forward`` makes them."""
     x, z = block._project(x)
     conv = block.conv1d
     u = activation(F.conv1d(F.pad(x.mT, (block.d_conv - 1, 0)), conv.weight, conv.bias, groups=conv.groups)).mT
@@ -142,6 +141,31 @@ def looks_back(block, chosen: Selection, position: int) -> torch.Tensor:
     return F.pad(lengths, (0, chosen.u.shape[1] - 1 - position))
 
 
+@torch.no_grad()
+def looked_at(model, pixels, every=29) -> torch.Tensor:
+    """How much all positions together look back at each one, as a mean over the layers.
+
+    Args:
+        model: a :class:`~helpers.models.Backbone` of Mambas, in evaluation mode.
+        pixels: ``(batch, length, channels)``, in the order in which they are read.
+        every: of so many positions one is asked; 29 walks through all columns of a digit.
+
+    Returns:
+        ``(batch, length)``: the mean share, of what a position gets from earlier ones, that comes from this one.
+    """
+    asked = range(every, pixels.shape[1], every)
+    found = []
+    for part in pixels.split(20):
+        shares = []
+        for block, x in zip(model.blocks, inputs_of_blocks(model, part), strict=True):
+            chosen = selection(block, x)
+            for position in asked:
+                look = looks_back(block, chosen, position)
+                shares.append(look / look.sum(1, keepdim=True))
+        found.append(torch.stack(shares).mean(0))
+    return torch.cat(found)
+
+
 def by_distance(chosen: Selection, positions, furthest: int) -> torch.Tensor:
     """The size of the matrix's entries against the distance between output and input.
 
@@ -192,85 +216,3 @@ def mean_steps(model, pixels, *masks) -> list[torch.Tensor]:
         for hook in hooks:
             hook.remove()
     return [torch.cat(means) for means in found]
-
-
-def contributions(model, pixels, answers, paper: float, held=True) -> torch.Tensor:
-    """What each pixel adds to a classifier's answer: its weight times how far it is from paper.
-
-    With everything that the input chose held at its value (the scans' matrices, the gates, the scales of the norms), a
-    model of Mambas is a product of matrices: each pixel has one weight for each answer, which one backward pass finds.
-    Composing the layers' matrices is Ali and others' idea (arXiv 2403.01590), holding what was chosen that of Rezaei
-    Jafari and others, "MambaLRP", arXiv 2406.07592. Without holding, the weight is the gradient. The answer is its
-    logit, less the mean of all logits.
-
-    Args:
-        model: a :class:`~helpers.models.PixelClassifier` of Mambas, in evaluation mode.
-        pixels: ``(batch, length, 1)``.
-        answers: int64 ``(batch,)``, to which answer.
-        paper: the value of a pixel without ink.
-        held: whether what the input chose is held at its value.
-
-    Returns:
-        ``(batch, length)``, zero where there is no ink.
-    """
-    found = []
-    for part, answer in zip(pixels.split(50), answers.split(50), strict=True):
-        part = part.detach().clone().requires_grad_()
-        with torch.enable_grad():
-            logits = _held_classifier(model, part) if held else model(part)
-            score = (logits - logits.mean(1, keepdim=True)).gather(1, answer.unsqueeze(1)).sum()
-        (weights,) = torch.autograd.grad(score, part)
-        found.append((weights * (part.detach() - paper)).squeeze(-1))
-    return torch.cat(found)
-
-
-def _held_classifier(model, pixels):
-    """What ``PixelClassifier.forward`` computes, with a gradient that takes all that was chosen as given."""
-    x = model._embed(pixels if model.order is None else pixels[:, model.order])
-    for number, (norm, block) in enumerate(zip(model.norms, model.blocks, strict=True)):
-        y = _held_block(block, _held_norm(norm, x))
-        x = x + (_held_glu(model.gates[number], y) if model.gates else y)
-    if model.pooling == "sum":
-        return model.head(_held_norm(model.norm, x.sum(1)))
-    x = _held_norm(model.norm, x)
-    return model.head(x.mean(1) if model.pooling == "mean" else x[:, -1])
-
-
-def _held_norm(norm, x):
-    x = x - x.mean(-1, keepdim=True)
-    scale = (x.square().mean(-1, keepdim=True) + norm.eps).rsqrt().detach()
-    return x * scale * norm.weight + norm.bias
-
-
-def _held_silu(x):
-    return x * torch.sigmoid(x).detach()
-
-
-def _held_glu(glu, x):
-    x = x * (0.5 * (1 + torch.erf(x / math.sqrt(2)))).detach()  # GELU
-    value, gate = glu[1](x).chunk(2, -1)
-    return value * torch.sigmoid(gate).detach()
-
-
-def _held_block(block, x):
-    u, z, chosen = _parts(block, x, _held_silu)
-    delta, A, B, C, D = (one.detach() for one in chosen)
-    return block.out_proj(selective_scan(u.mT, delta.mT, A, B.mT, C.mT, D, z=z.detach().mT).mT)
-
-
-def delete(pixels, importance, share: float, paper: float) -> torch.Tensor:
-    """Take the most important part of the ink away.
-
-    Args:
-        pixels: ``(batch, length, 1)``.
-        importance: ``(batch, length)``.
-        share: of each sequence's pixels with ink, from 0 to 1.
-        paper: the value of a pixel without ink, which those that are deleted get.
-
-    Returns:
-        A copy of ``pixels``.
-    """
-    ink = pixels.squeeze(-1) > paper
-    rank = importance.masked_fill(~ink, -math.inf).argsort(1, descending=True).argsort(1)
-    gone = rank < (share * ink.sum(1, keepdim=True)).round()
-    return pixels.masked_fill(gone.unsqueeze(-1), paper)
