@@ -119,13 +119,26 @@ def test_deletes_the_most_important_ink_and_nothing_else():
 
 
 def test_answers_kept_for_each_order():
-    model, pixels = classifier()
-    kept = inspect.answers_kept(model.float(), pixels.float(), (0.0, 0.5, 1.0), PAPER)
-    assert list(kept) == ["matrices, composed", "gradient × input", "looked at most", "at random"]
+    model, _ = classifier(pooling="sum")
+    model, pixels = model.float(), torch.randn(200, LENGTH, 1).clamp(min=PAPER)
     with torch.no_grad():
-        answers = model(pixels.float()).argmax(1)
-        on_paper = model(torch.full_like(pixels, PAPER).float()).argmax(1)
-        half = inspect.delete(pixels.float(), inspect.looked_at(model, pixels.float()), 0.5, PAPER)
-        assert torch.equal(kept["looked at most"][1], model(half).argmax(1) == answers)
-    for found in kept.values():
-        assert found.shape == (3, 3) and found[0].all() and torch.equal(found[2], on_paper == answers)
+        model.embedding.bias.zero_()  # so that answers hang on the pixels
+        model.norms[0].bias.zero_()
+        answers = model(pixels).argmax(1)
+    shares = (0.15, 1.0, 0.0)
+    kept = inspect.answers_kept(model, pixels, shares, PAPER)
+    random = torch.rand(200, LENGTH, generator=torch.Generator().manual_seed(0))
+    orders = {
+        "matrices, composed": inspect.contributions(model, pixels, answers, PAPER),
+        "gradient × input": inspect.contributions(model, pixels, answers, PAPER, held=False),
+        "looked at most": inspect.looked_at(model, pixels),
+        "at random": random,
+    }
+    assert list(kept) == list(orders)
+    for name, importance in orders.items():
+        for found, share in zip(kept[name], shares, strict=True):
+            with torch.no_grad():
+                left = model(inspect.delete(pixels, importance, share, PAPER)).argmax(1)
+            assert torch.equal(found, left == answers)
+    some = torch.stack([found[0] for found in kept.values()])
+    assert len(some.unique(dim=0)) == 4, "the orders differ"
