@@ -5,6 +5,7 @@ figure. Nothing is returned: IPython would show the figure a second time.
 """
 
 from helpers.plots.accuracies import accuracy_bars, accuracy_dots
+from helpers.plots.attention import deletion, distances, hidden_matrices, ink_and_memory, looking_back, step_maps
 from helpers.plots.block import ablations, carried, initial_steps, mamba_block, reach, step_functions
 from helpers.plots.classifier import confusion, pixel_classifier, reading_progress
 from helpers.plots.data import correlation, digits, reading, signal, strokes
@@ -59,20 +60,25 @@ __all__ = [
     "copying",
     "correlation",
     "costs",
+    "deletion",
     "depth_and_work",
     "digits",
     "discretizations",
+    "distances",
     "doubling",
     "error_curves",
     "error_orders",
     "fused_or_not",
     "gates",
     "gradients_of_indices",
+    "hidden_matrices",
     "impulse_responses",
     "initial_steps",
+    "ink_and_memory",
     "joining_rounds",
     "ladder",
     "layouts",
+    "looking_back",
     "mamba_block",
     "matrices",
     "moved_and_kept",
@@ -89,6 +95,7 @@ __all__ = [
     "spiral",
     "step_as_gate",
     "step_functions",
+    "step_maps",
     "step_sizes",
     "strokes",
     "three_blocks",

@@ -98,7 +98,7 @@ def test_a_row_says_what_its_record_says(header, row):
 
 def test_every_record_has_a_row():
     shown = {record_of(row).name for _, row in RECORDED}
-    there = {e.name for e in experiments.find("*/*") if not e.name.startswith(("gpu/", "table-"))}
+    there = {e.name for e in experiments.find("*/*") if not e.name.startswith(("gpu/", "table-", "inside/"))}
     assert shown == there | set(PUBLISHED)
 
 
@@ -172,3 +172,13 @@ def test_the_readme_has_the_same_figures():
     )
     for accuracy in [statistics.mean(seeds), *(experiments.read(name).record["test_accuracy"] for name in records)]:
         assert f"{100 * accuracy:.2f} %" in readme
+
+
+def test_deleted_pixels_are_those_of_the_record():
+    record = experiments.read("inside/deletion").record
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    for said, share in (("With a tenth of the ink deleted", 0.1), ("with two fifths", 0.4)):
+        place = record["shares"].index(share)
+        *others, last = (str(counts[place]) for counts in record["kept"].values())
+        assert f"{said} {', '.join(others)} and {last}" in re.sub(r"\s+", " ", text)
+    assert record["digits"] == 1000 and list(record["kept"])[2:] == ["looked at most", "at random"]

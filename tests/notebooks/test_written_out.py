@@ -4,6 +4,7 @@ import pytest
 import torch
 from notebook_definitions import definitions
 
+from helpers import inspect
 from helpers.benchmark.measure import saved_bytes
 from helpers.layers import S4D, Mamba
 from helpers.layers.s4d import causal_convolution
@@ -28,6 +29,20 @@ def test_scans_written_out_equal_the_helper(scan):
         strict=True,
     ):
         torch.testing.assert_close(x, y, rtol=1e-10, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("mixer", ["mamba", "mamba-rope"])
+@torch.no_grad()
+def test_hidden_matrix_written_out_equals_the_helper(mixer):
+    torch.manual_seed(0)
+    model = PixelClassifier(mixer, 8, 2, length=23, d_state=4).double().eval()
+    pixels = torch.randn(1, 23, 1, dtype=torch.float64)
+    hidden_matrix = definitions("07_inside_the_state")["hidden_matrix"]
+    for block, x in zip(model.blocks, inspect.inputs_of_blocks(model, pixels), strict=True):
+        chosen = inspect.selection(block, x)
+        for channel in (0, 11):
+            expected = inspect.implicit_matrix(chosen, [channel])[0, 0]
+            assert relative_error(hidden_matrix(chosen, channel), expected) < 1e-12
 
 
 def test_ssd_written_out_equals_the_helper():
