@@ -232,7 +232,7 @@ def test_it_keeps_up_with_the_pointer(visit):
         }"""
     )
     print(f"a move takes {sorted(times)[20]:.0f} ms (median), {min(times):.0f} at best")
-    assert min(times) < 80, "15 on a quiet machine; other programs may run"
+    assert min(times) < 150, "15 on a quiet machine; other programs may run"
 
 
 def test_the_model_comes_when_it_is_looked_at_and_without_it_the_picture_stays(visitor):
