@@ -48,6 +48,7 @@ def test_without_scripts_there_is_the_picture_that_the_script_draws(visitor, one
     assert page.locator(part(one["name"], ":is(button, input, select)")).count() == 0
     assert len(told(page, one["name"])) > 30
     page = live.open(one["page"])
+    page.locator(part(one["name"])).scroll_into_view_if_needed()
     if one["name"] == "reading":
         page.get_by_role("button", name="Read it").click()
         page.wait_for_function("document.querySelector('.count').textContent === 'pixel 784 of 784'")
@@ -221,6 +222,9 @@ def test_the_impulse_response(visit):
 @pytest.mark.parametrize("one", ALL.values(), ids=ALL)
 def test_accessible_and_whole_on_a_phone(visitor, one, scheme):
     page = visitor(width=390, height=844, color_scheme=scheme, reduced_motion="reduce").open(one["page"])
+    page.locator(part(one["name"])).scroll_into_view_if_needed()
+    if one["name"] != "reading":  # which waits for its button
+        page.wait_for_selector(f'.explorable[data-name="{one["name"]}"][data-ready]')
     wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert wide[0] <= wide[1]
     box = page.locator(part(one["name"], ".picture")).bounding_box()

@@ -52,8 +52,8 @@ class PixelClassifier {
     }
   }
 
-  /* Read one pixel, 0 (paper) to 1 (ink). Returns the logits of what was read so far, and each layer's step size, the
-     average over its channels. */
+  /* Read one pixel, 0 (paper) to 1 (ink). Returns the logits of what was read so far, what each layer chose, and its step
+     size, the average over its channels. */
   step(pixel) {
     const { d_model, mean, std } = this.sizes;
     const input = (pixel - mean) / std;
@@ -61,11 +61,12 @@ class PixelClassifier {
     const bias = this.tensors["embedding.bias"];
     const x = new Float64Array(d_model);
     for (let i = 0; i < d_model; i++) x[i] = weight[i] * input + bias[i];
-    const deltas = this.blocks.map((block) => this.mix(block, x));
+    const chosen = this.blocks.map((block) => this.mix(block, x));
+    const deltas = chosen.map(({ delta }) => delta.reduce((sum, step) => sum + step, 0) / delta.length);
     this.read += 1;
     for (let i = 0; i < d_model; i++) this.sum[i] += x[i];
     const seen = norm(this.sum, this.tensors["norm.weight"], this.tensors["norm.bias"]);
-    return { logits: linear(seen, this.tensors["head.weight"], this.tensors["head.bias"]), deltas };
+    return { logits: linear(seen, this.tensors["head.weight"], this.tensors["head.bias"]), chosen, deltas };
   }
 
   /* Rotary position embedding of B, or C, which begins at `start`: add the bias, and rotate each pair by its angle. */
@@ -81,7 +82,8 @@ class PixelClassifier {
     }
   }
 
-  /* One layer: adds to x what the block makes of it, and returns the average step size. */
+  /* One layer: adds to x what the block makes of it, and returns what it chose at this position: the step sizes, what
+     is written (u and B), and what is read (C and the gate). */
   mix(block, x) {
     const { d_inner, d_state, d_conv, dt_rank } = this.sizes;
     const both = linear(norm(x, ...block.norm), block.in_proj);
@@ -100,6 +102,7 @@ class PixelClassifier {
     const B = dt_rank;
     const C = dt_rank + d_state;
     [B, C].forEach((start, i) => this.rotate(selected, start, block.biases[i]));
+    const gate = both.subarray(d_inner).map(silu);
     const y = new Float64Array(d_inner);
     for (let c = 0; c < d_inner; c++) {
       let sum = block.D[c] * u[c];
@@ -107,11 +110,11 @@ class PixelClassifier {
         block.h[at] = Math.exp(delta[c] * block.A[at]) * block.h[at] + delta[c] * u[c] * selected[B + n];
         sum += block.h[at] * selected[C + n];
       }
-      y[c] = sum * silu(both[d_inner + c]);
+      y[c] = sum * gate[c];
     }
     const out = linear(y, block.out_proj);
     for (let i = 0; i < x.length; i++) x[i] += out[i];
-    return delta.reduce((sum, step) => sum + step, 0) / d_inner;
+    return { delta, u, B: selected.subarray(B, C), C: selected.subarray(C), gate };
   }
 }
 
