@@ -42,6 +42,7 @@ from helpers.plots.state_space import (
     token_sequences,
     two_views,
 )
+from helpers.plots.states import banded, damaged, redrawn
 from helpers.plots.training import accuracy_of_seeds, error_curves, training_curves
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "accuracy_dots",
     "accuracy_of_seeds",
     "against_length",
+    "banded",
     "blocks_of_a_matrix",
     "bounds",
     "by_length",
@@ -59,6 +61,7 @@ __all__ = [
     "copying",
     "correlation",
     "costs",
+    "damaged",
     "depth_and_work",
     "digits",
     "discretizations",
@@ -82,6 +85,7 @@ __all__ = [
     "reading",
     "reading_progress",
     "recall_strip",
+    "redrawn",
     "roofline",
     "signal",
     "signals",
