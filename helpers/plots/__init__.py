@@ -43,6 +43,7 @@ from helpers.plots.state_space import (
     token_sequences,
     two_views,
 )
+from helpers.plots.states import banded, damaged, redrawn
 from helpers.plots.training import accuracy_of_seeds, error_curves, training_curves
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "accuracy_dots",
     "accuracy_of_seeds",
     "against_length",
+    "banded",
     "blocks_of_a_matrix",
     "bounds",
     "by_length",
@@ -60,6 +62,7 @@ __all__ = [
     "copying",
     "correlation",
     "costs",
+    "damaged",
     "deletion",
     "depth_and_work",
     "digits",
@@ -88,6 +91,7 @@ __all__ = [
     "reading",
     "reading_progress",
     "recall_strip",
+    "redrawn",
     "roofline",
     "signal",
     "signals",
