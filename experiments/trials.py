@@ -69,7 +69,7 @@ TASKS = {
         {},
         rates=((0.0, 0.005), (0.02, 0.005), (0.02, 0.01)),
         epochs=0.3,
-        log_every=172,
+        log_every=688,
         score="bits",
         better=lambda record: -record["validation_loss"],
     ),

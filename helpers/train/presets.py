@@ -35,6 +35,7 @@ def _generator(mixer, **arguments):
     return Preset(
         model="PixelGenerator",
         arguments={"mixer": mixer, "classes": 10, **arguments},
+        batch_size=8,  # each holds 6,272 questions
         config=TrainingConfig(learning_rate=1e-2, muon_learning_rate=0.02, weight_decay=0.05, epochs=10),
     )
 
@@ -69,7 +70,7 @@ PRESETS = {
     "small-s4d": _small("s4d", 3e-3, 0.02, d_model=40, d_state=64),
     "small-lstm": _small("lstm", 1e-2, 0.0),
     "small-attention": _small("attention", 3e-3, 0.006, n_head=2),
-    "generator": _generator("mamba-rope", d_model=96, n_layer=3, d_state=16, d_conv=32),
+    "generator": _generator("mamba-rope", d_model=64, n_layer=3, d_state=16, d_conv=32),
     "generator-s4d": _generator("s4d", d_model=38, n_layer=2, d_state=64),
     "generator-lstm": _generator("lstm", d_model=34, n_layer=2, forget_bias=1.0),
     "generator-attention": _generator("attention", d_model=34, n_layer=2, n_head=2),

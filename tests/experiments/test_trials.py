@@ -85,7 +85,7 @@ def test_generators_are_of_equal_size_and_differ_in_nothing_else(row):
     one, other = preset("generator", row), preset("generator", "mamba-rope-conv32")
     sizes = [sum(p.numel() for p in models.build(x.model, x.arguments).parameters()) for x in (one, other)]
     assert abs(sizes[0] / sizes[1] - 1) < 0.03
-    assert one.config == other.config and one.batch_size == other.batch_size == 32 and one.config.epochs == 0.3
+    assert one.config == other.config and one.batch_size == other.batch_size == 8 and one.config.epochs == 0.3
     assert {one.arguments[name] for name in ("n_layer", "classes")} == {2, 10}
 
 
