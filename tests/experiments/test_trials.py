@@ -106,11 +106,15 @@ def test_of_generators_the_likeliest_wins(records, capsys):
 
 
 def test_the_protocol_says_what_the_rows_are():
+    classifiers, generators = PROTOCOL.split("## Generators")
     for row, (_, _, other) in trials.CLASSIFIERS.items():
         if other == "mamba":
             continue  # three in one line
-        (line,) = re.findall(rf"^\| `{row}` \|[^|]*\| (\d+) \|", PROTOCOL, re.M)
+        (line,) = re.findall(rf"^\| `{row}` \|[^|]*\| (\d+) \|", classifiers, re.M)
         assert int(line) == preset("smnist", row).arguments["d_model"]
+    for row in trials.GENERATORS:
+        (line,) = re.findall(rf"^\| `{row}` \|[^|]*\| (\d+) \|", generators, re.M)
+        assert int(line) == preset("generator", row).arguments["d_model"]
     widths, states = re.search(r"^\| `mamba-16states`.*\| (.+) \| (.+) \|$", PROTOCOL, re.M).groups()
     variants = [preset("smnist", f"mamba-{n}states").arguments for n in (16, 32, 64)]
     assert widths == ", ".join(str(v["d_model"]) for v in variants)

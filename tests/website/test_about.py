@@ -46,7 +46,7 @@ def test_the_yardsticks_are_those_that_page_1_prints():
     kept = about.yardsticks()
     notebook = nbformat.read(ROOT / "notebooks" / kept["page"], as_version=4)
     printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
-    line = r"^(\w+) +(in order|permuted) +test accuracy ([\d.]+)% \(95 % interval ([\d.]+)% to ([\d.]+)%, 10,000"
+    line = r"^(\w+) +(in order|permuted) +test accuracy ([\d.]+)% \(95 % interval ([\d.]+)% to ([\d.]+)%, n = 10,000"
     found = {
         name if order == "in order" else f"{name}, {order}": [float(number) for number in numbers]
         for name, order, *numbers in re.findall(line, printed, re.M)
