@@ -117,13 +117,16 @@ def fit_probes(states, targets, validation_states, validation_targets, penalties
     X, held_out = (states - mean) / scale, (validation_states - mean) / scale
     gram = (X @ X.T / X.shape[1]).double()  # (n, n)
     across = (held_out @ X.T / X.shape[1]).double()  # (validation digits, n)
-    found = {}
+    widths = [target.shape[1] for target in targets.values()]
+    Y = torch.cat(list(targets.values()), 1)  # all at once: there may be a hundred of them
+    right = torch.cat([validation_targets[name] for name in targets], 1)
+    bias, found = Y.mean(0), {}
     for penalty in penalties:
         factor = torch.linalg.cholesky(gram + penalty * torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
-        for name, target in targets.items():
-            bias = target.mean(0)
-            solution = torch.cholesky_solve((target - bias).double(), factor)  # (n, targets)
-            error = (across @ solution + bias - validation_targets[name]).square().mean().item()
+        solutions = torch.cholesky_solve((Y - bias).double(), factor)  # (n, all targets)
+        errors = (across @ solutions + bias - right).square().mean(0)
+        for name, error, solution in zip(targets, errors.split(widths), solutions.split(widths, 1), strict=True):
+            error = error.mean().item()
             if name not in found or error < found[name][0]:
                 found[name] = error, penalty, solution
     probes = {}

@@ -52,7 +52,7 @@ def redrawn(images, named, by_row):
         by_row: ``{name: {row: (value, low, high)}}``, R² of the rows, which are counted from 1.
     """
     figure = plt.figure(figsize=(8, 0.8 * (len(named) + 1) + 0.3))
-    left, right = figure.subfigures(1, 2, width_ratios=[2.4, 1])
+    left, right = figure.subfigures(1, 2, width_ratios=[2.1, 1])
     grid = left.subplots(len(named) + 1, len(images), squeeze=False)
     for row, (name, pictures) in zip(grid, {"read": images, **named}.items(), strict=True):
         for axes, picture in zip(row, pictures, strict=True):
@@ -63,7 +63,7 @@ def redrawn(images, named, by_row):
         value, low, high = zip(*rows.values(), strict=True)
         axes.fill_betweenx(list(rows), low, high, color=color, alpha=0.2, linewidth=0)
         axes.plot(value, list(rows), color=color, linestyle=dashes, label=name)
-    axes.set(xlabel="R²", ylabel="row of the digit", xlim=(-0.3, 1), ylim=(28.5, 0.5), yticks=(1, 7, 14, 21, 28))
+    axes.set(xlabel="R²", ylabel="row of the digit", xlim=(0, 0.8), ylim=(28.5, 0.5), yticks=(1, 7, 14, 21, 28))
     right.legend(loc="outside upper center", fontsize=8)
 
 

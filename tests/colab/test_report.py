@@ -33,4 +33,4 @@ def test_report(monkeypatch, capsys):
     timed = said.partition("batch 1, length 20")[2]
     assert re.search(r"\| numba +\| +[\d.]+ \| +[\d.]+ \|", timed) and "associative" not in timed
     record = checkpoint.read_record("smnist", models.CHECKPOINTS)["test_accuracy"]
-    assert re.search(rf"smnist: \d+\.\d\d% .*50 digits\), in .*; its record says {record:.2%} of all\.\n$", said)
+    assert re.search(rf"smnist: \d+\.\d\d% .*n = 50\), in .*; its record says {record:.2%} of all\.\n$", said)

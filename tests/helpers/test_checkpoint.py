@@ -230,7 +230,7 @@ def test_what_is_published_is_found_again(tmp_path):
     for text, said in {
         "[1]": "does not describe a classifier: it must have 'model', a str",
         '{"model": "PixelClassifier", "arguments": [1]}': "it must have 'arguments', a dict",
-        '{"model": "os.system", "arguments": {}}': r"tiny\.json describes no classifier: model must be one of",
+        '{"model": "os.system", "arguments": {}}': r"tiny\.json describes no model: model must be one of",
         '{"model": "PixelClassifier", "arguments": {"d_model": 8}}': "does not fit a PixelClassifier of this size",
         '{"model": "LinearClassifier", "arguments": {}}': "does not fit a LinearClassifier of this size",
     }.items():

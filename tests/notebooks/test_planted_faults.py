@@ -162,7 +162,8 @@ def test_what_the_structure_sees_and_nbval_does_not(copy):
 @pytest.mark.slow
 def test_renamed_helper_function(copy):
     text = (copy.helpers / "mnist.py").read_text()
-    (copy.helpers / "mnist.py").write_text(text.replace("def sequences(", "def flattened("))
+    text = text.replace("def sequences(", "def flattened(").replace("read=sequences", "read=flattened")
+    (copy.helpers / "mnist.py").write_text(text)
     number, _ = copy.cell("mnist.sequences(")
     assert copy.structure() == []
     red = copy.nbval()

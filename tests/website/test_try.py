@@ -173,12 +173,12 @@ def test_what_the_page_says_of_prefixes_and_step_sizes(model):
     text = (ROOT / "website" / "try.md").read_text(encoding="utf-8")
     pixels, labels = (tensor[:200] for tensor in mnist.sequences(mnist.load(train=False)))
     answers, steps = picture.read(model, pixels)
-    said = re.search(r"first 200 test digits it has (\d+) % right after ten rows, and (\d+) % after fourteen", text)
+    said = re.search(r"has (\d+) % of the first 200 test digits right after ten rows, and (\d+) % after fourteen", text)
     for rows, percent in ((10, said[1]), (14, said[2])):
         right = (answers[:, 28 * rows - 1].argmax(-1) == labels).double().mean()
         assert abs(100 * right - int(percent)) <= 1  # one digit is half a percent
     ink, paper = pixels[..., 0] > 1, pixels[..., 0] < -0.4
-    assert "it is no larger on strokes than on paper" in text and steps[ink].mean() < 1.05 * steps[paper].mean()
+    assert "that is no larger on strokes than on paper" in text and steps[ink].mean() < 1.05 * steps[paper].mean()
     with torch.inference_mode():
         channels = model.blocks[0].step_sizes(model.norms[0](model.embedding(pixels)))
     ratio = channels[ink].mean(0) / channels[paper].mean(0)
