@@ -11,10 +11,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+
+from helpers.train.objectives import Classification, NextPixel
 
 HERE = Path(__file__).parent
 
@@ -57,7 +58,7 @@ class Task(NamedTuple):
     epochs: float = 3
     log_every: int = 573
     score: str = "accuracy"  # what is reported
-    better: Callable = lambda record: (record["validation_accuracy"], -record["validation_loss"])
+    objective: type = Classification
 
 
 # Permuted pixels come with their positions, and only the last one answers.
@@ -71,7 +72,7 @@ TASKS = {
         epochs=0.3,
         log_every=688,
         score="bits",
-        better=lambda record: -record["validation_loss"],
+        objective=NextPixel,
     ),
 }
 
@@ -112,7 +113,8 @@ def winner(task: str, row: str) -> tuple[float, float] | None:
     trials = {rates: Training(task, row, rates).record() for rates in TASKS[task].rates}
     if None in trials.values():
         return None
-    return max(trials, key=lambda rates: TASKS[task].better(trials[rates]))
+    rank = TASKS[task].objective.rank
+    return max(trials, key=lambda rates: rank(trials[rates]["validation_accuracy"], trials[rates]["validation_loss"]))
 
 
 def run(training: Training, runs: Path, test: bool = False) -> None:

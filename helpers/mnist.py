@@ -76,7 +76,7 @@ def sequences(dataset: datasets.MNIST) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def levels(dataset: datasets.MNIST) -> tuple[torch.Tensor, torch.Tensor]:
-    """Flatten every digit into the sequence of its grey levels, row by row from the top left.
+    """Flatten every digit into the sequence of its gray levels, row by row from the top left.
 
     Returns:
         ``levels``, uint8 ``(n, 784)``, from 0, black, to 255, and ``labels``, int64 ``(n,)``.

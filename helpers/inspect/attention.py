@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers import layers
+from helpers.inspect.hooks import forward_hooks
 
 
 class Selection(NamedTuple):
@@ -37,15 +38,10 @@ def inputs_of_blocks(model, pixels) -> list[torch.Tensor]:
     read = [None] * len(model.blocks)
 
     def keep(number):
-        return lambda _, arguments: read.__setitem__(number, arguments[0])
+        return lambda _, arguments, result: read.__setitem__(number, arguments[0])
 
-    hooks = [block.register_forward_pre_hook(keep(number)) for number, block in enumerate(model.blocks)]
-    try:
-        with torch.no_grad():
-            model.read(pixels)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with forward_hooks([(block, keep(number)) for number, block in enumerate(model.blocks)]), torch.no_grad():
+        model.read(pixels)
     return read
 
 
@@ -199,20 +195,14 @@ def mean_steps(model, pixels, *masks) -> list[torch.Tensor]:
     """
     steps = []
     # Behind a hook the block calls its map of the step sizes, whose result is all but their softplus.
-    hooks = [
-        block.dt_proj.register_forward_hook(lambda _, __, raw: steps.append(F.softplus(raw))) for block in model.blocks
-    ]
+    hooks = [(block.dt_proj, lambda _, __, raw: steps.append(F.softplus(raw))) for block in model.blocks]
     found = [[] for _ in masks]
-    try:
-        with torch.no_grad():
-            for part in torch.arange(len(pixels)).split(50):
-                steps.clear()
-                model.read(pixels[part])
-                for means, mask in zip(found, masks, strict=True):
-                    marked = mask[part].to(steps[0].dtype).unsqueeze(1)  # (batch, 1, length)
-                    sums = torch.stack([(marked @ one).squeeze(1) for one in steps], 1)  # (batch, layers, d_inner)
-                    means.append(sums / marked.sum(-1, keepdim=True))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with forward_hooks(hooks), torch.no_grad():
+        for part in torch.arange(len(pixels)).split(50):
+            steps.clear()
+            model.read(pixels[part])
+            for means, mask in zip(found, masks, strict=True):
+                marked = mask[part].to(steps[0].dtype).unsqueeze(1)  # (batch, 1, length)
+                sums = torch.stack([(marked @ one).squeeze(1) for one in steps], 1)  # (batch, layers, d_inner)
+                means.append(sums / marked.sum(-1, keepdim=True))
     return [torch.cat(means) for means in found]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from helpers.inspect.hooks import forward_hooks
 from helpers.models import Memory
 
 
@@ -43,9 +44,7 @@ def read_on(model, pixels, reading=None) -> Reading:
 
 def answer(model, reading: Reading) -> torch.Tensor:
     """The logits after what has been read, ``(batch, classes)``: those of ``model(pixels)`` after all of it."""
-    if model.pooling == "sum":
-        return model.head(model.norm(reading.total))
-    return model.head(reading.total / reading.memory.position if model.pooling == "mean" else reading.total)
+    return model.answer(reading.total, reading.memory.position)
 
 
 def state_numbers(memory: Memory) -> torch.Tensor:
@@ -187,17 +186,6 @@ class Choices(NamedTuple):
     BC: torch.Tensor  # (..., 2 * d_state), B and C as the block's projection makes them: before bias and turn
 
 
-@contextmanager
-def _hooked(hooks):
-    """Forward hooks ``(module, function)``, taken off at the end."""
-    handles = [module.register_forward_hook(hook) for module, hook in hooks]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 @torch.no_grad()
 def mean_choices(model, pixels, over=(0, 1)) -> list[Choices]:
     """What each block of a model of Mambas chooses on average.
@@ -216,7 +204,7 @@ def mean_choices(model, pixels, over=(0, 1)) -> list[Choices]:
     for number, block in enumerate(model.blocks):
         hooks.append((block.dt_proj, keep(steps, number, F.softplus)))
         hooks.append((block.x_proj, keep(rest, number, lambda result, rank=block.dt_rank: result[..., rank:])))
-    with _hooked(hooks):
+    with forward_hooks(hooks):
         model.read(pixels)
     return [Choices(steps[number], rest[number]) for number in range(len(model.blocks))]
 
@@ -239,5 +227,5 @@ def fixed_choices(model, choices, step=True, BC=True):
             rank = block.dt_rank
             hooks.append((block.x_proj, lambda _, inputs, result, fixed=chosen.BC, rank=rank:
                           torch.cat([result[..., :rank], fixed.expand_as(result[..., rank:])], -1)))  # fmt: skip
-    with _hooked(hooks):
+    with forward_hooks(hooks):
         yield model

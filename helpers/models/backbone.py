@@ -47,7 +47,7 @@ class Backbone(nn.Module):
         embedding: what makes ``d_model`` numbers from what is read at a position.
         mixer: what carries information from position to position, one of ``MIXERS``.
         d_model: width of the sequence between the layers.
-        n_layer: layers.
+        n_layer: layers, each behind a norm and beside a residual connection.
         dropout: share of what a layer adds that is dropped, by channels, in training.
         positional_encoding: whether sines and cosines of its position are added to what is read at each position.
             None: for attention alone, which sees no order otherwise.

@@ -20,21 +20,15 @@ class PixelClassifier(Backbone):
     model, whatever it knows of *where* something was has gone through a state, unless there is a positional encoding.
 
     Args:
-        mixer: what carries information from position to position, one of ``MIXERS``.
-        d_model: width of the sequence between the layers.
-        n_layer: layers, each behind a norm and beside a residual connection.
+        mixer, d_model, n_layer, dropout, positional_encoding, glu: as of a :class:`Backbone`.
         length: positions of a sequence.
         channels: numbers at each position.
         classes: possible answers.
         pooling: what the answer is made from: ``"mean"``, the average over all positions, of which each has been
             normalized; ``"sum"``, the normalized sum, in which a position with larger numbers has more to say;
             ``"last"``, the last position alone.
-        dropout: share of what a layer adds that is dropped, by channels, in training.
         permutation: the seed of a fixed order in which the positions are read, or None for their own order. The order
             itself is kept with the weights.
-        positional_encoding: whether sines and cosines of its position are added to what is read at each position.
-            None: for attention alone, which sees no order otherwise.
-        glu: whether a gated linear unit follows each mixer. (S4D has one of its own.)
         **options: of the mixer, such as ``d_state``.
 
     Raises:
@@ -98,12 +92,16 @@ class PixelClassifier(Backbone):
             x = x.sum(1, keepdim=True)
         else:
             x = x.cumsum(1, dtype=torch.promote_types(x.dtype, torch.float32))[:, read - 1]
-        if self.pooling == "mean":
-            x = x / read[:, None]
-        elif self.pooling == "sum":
-            x = self.norm(x)
-        logits = self.head(x)  # (batch, len(read), classes)
+        logits = self.answer(x, read[:, None])  # (batch, len(read), classes)
         return logits[:, 0] if prefix_lengths is None else logits
+
+    def answer(self, pooled, read):
+        """Logits from what was pooled over the ``read`` positions so far: their sum, or the last of them."""
+        if self.pooling == "mean":
+            pooled = pooled / read
+        elif self.pooling == "sum":
+            pooled = self.norm(pooled)
+        return self.head(pooled)
 
     def _checked(self, prefix_lengths, device):
         if isinstance(prefix_lengths, torch.Tensor):  # on a GPU a look at it would be a wait

@@ -1,4 +1,4 @@
-"""A model of the next pixel: what it has read so far in, a distribution over grey levels out.
+"""A model of the next pixel: what it has read so far in, a distribution over gray levels out.
 
 The likelihood of a digit is the product of what the model gave to each of its pixels, before it saw it: nothing is
 approximated. So two models can be compared by the bits that a pixel costs them (van den Oord, Kalchbrenner and
@@ -16,21 +16,15 @@ from helpers.models.backbone import Backbone, check_sizes
 
 
 class PixelGenerator(Backbone):
-    """Predicts each grey level of a digit from those before it, and draws digits pixel by pixel.
+    """Predicts each gray level of a digit from those before it, and draws digits pixel by pixel.
 
     At every position it reads the level of the pixel *before*, and at the first one a start token. What it predicts
     for a pixel can therefore not depend on that pixel, nor on a later one.
 
     Args:
-        mixer: what carries information from position to position, one of ``MIXERS``.
-        d_model: width of the sequence between the layers.
-        n_layer: layers, each behind a norm and beside a residual connection.
-        levels: grey levels, black is 0.
+        mixer, d_model, n_layer, dropout, positional_encoding, glu: as of a :class:`Backbone`.
+        levels: gray levels, black is 0.
         classes: classes that it can be told in place of the start token, such as 10; 0 for none.
-        dropout: share of what a layer adds that is dropped, by channels, in training.
-        positional_encoding: whether sines and cosines of its position are added to what is read at each position.
-            None: for attention alone.
-        glu: whether a gated linear unit follows each mixer.
         **options: of the mixer, such as ``d_state``.
 
     Raises:

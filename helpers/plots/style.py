@@ -1,4 +1,4 @@
-"""The one style of all figures: readable in grey, to the color-blind, and at the width of a page."""
+"""The one style of all figures: readable in gray, to the color-blind, and at the width of a page."""
 
 import functools
 

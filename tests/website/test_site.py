@@ -117,8 +117,10 @@ def test_every_paper_that_is_named_stands_in_the_references(site):
 
 
 def test_sizes(site):
-    size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
-    assert size < 20e6
+    files = {path.relative_to(site): path.stat().st_size for path in site.rglob("*") if path.is_file()}
+    reference = sum(size for path, size in files.items() if path.parts[0] in ("_modules", "helpers"))
+    assert sum(files.values()) - reference < 7.5e6  # what readers of the pages may come to load
+    assert reference < 10e6  # every page of it repeats the list of all
     assert (site / "_static" / "weights.js").stat().st_size < 2e6
 
 
