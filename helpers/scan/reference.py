@@ -6,7 +6,7 @@ arXiv 2312.00752, with the step size, B and C chosen anew for every position (se
 
 import torch
 
-BLOCK = 56  # positions discretised at once: enough to keep Python out of the way, few enough to stay in the cache
+BLOCK = 56  # positions discretized at once: enough to keep Python out of the way, few enough to stay in the cache
 
 
 def scan(u, delta, A, B, C, state):

@@ -263,6 +263,6 @@ def test_a_symbol_leads_to_the_glossary(visit):
 
 def test_search_finds_a_page(visit):
     page = visit.page
-    page.goto(f"{visit.home}search.html?q=discretisation")
+    page.goto(f"{visit.home}search.html?q=discretization")
     page.wait_for_selector("#search-results li a")
     assert visit.trouble == []
