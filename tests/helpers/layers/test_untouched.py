@@ -113,3 +113,12 @@ def test_quantized_projections_run():
         pytest.skip("this build of PyTorch has no quantized kernels")
     quantized = torch.ao.quantization.quantize_dynamic(block, {nn.Linear}, dtype=torch.qint8)
     assert error(quantized(x), block(x)) < 0.05
+
+
+@pytest.mark.parametrize("options", [{"dilation": 2, "padding": 6}, {"padding": 3, "padding_mode": "circular"}])
+def test_another_convolution_in_its_place_is_not_taken_for_the_plain_one(options):
+    block, x = block_and_input()
+    block.conv1d = nn.Conv1d(32, 32, 4, groups=32, **options).double()
+    with_wrapper = copy.deepcopy(block)
+    with_wrapper.conv1d = Wrapped(with_wrapper.conv1d).double()
+    assert error(block(x), with_wrapper(x)) < 1e-12
