@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 from helpers import layers
 
@@ -38,6 +39,10 @@ class Memory(NamedTuple):
 
     states: tuple  # one for each of its blocks, as the block makes it; None for one that looks at a single position
     position: int = 0  # how many positions it has read
+
+    def detach(self) -> "Memory":
+        """The same memory, through which no gradients go back."""
+        return tree_map_only(torch.Tensor, torch.Tensor.detach, self)
 
 
 class Backbone(nn.Module):

@@ -20,6 +20,15 @@ from helpers.plots.duality import (
     turning_pairs,
 )
 from helpers.plots.kernels import bounds, ladder, layouts, powers_of_two, roofline, way_back
+from helpers.plots.longer import (
+    copying_beyond,
+    cost_in_pieces,
+    costs_of_layers,
+    enlarged,
+    losses_by_processes,
+    reading_orders,
+    truncated,
+)
 from helpers.plots.own_data import signals
 from helpers.plots.prefix import depth_and_work, joining_rounds
 from helpers.plots.recall import recall_strip, written_by
@@ -60,8 +69,11 @@ __all__ = [
     "clocks",
     "confusion",
     "copying",
+    "copying_beyond",
     "correlation",
+    "cost_in_pieces",
     "costs",
+    "costs_of_layers",
     "damaged",
     "deletion",
     "depth_and_work",
@@ -69,6 +81,7 @@ __all__ = [
     "discretizations",
     "distances",
     "doubling",
+    "enlarged",
     "error_curves",
     "error_orders",
     "fused_or_not",
@@ -82,6 +95,7 @@ __all__ = [
     "ladder",
     "layouts",
     "looking_back",
+    "losses_by_processes",
     "mamba_block",
     "matrices",
     "moved_and_kept",
@@ -89,6 +103,7 @@ __all__ = [
     "powers_of_two",
     "reach",
     "reading",
+    "reading_orders",
     "reading_progress",
     "recall_strip",
     "redrawn",
@@ -106,6 +121,7 @@ __all__ = [
     "times",
     "token_sequences",
     "training_curves",
+    "truncated",
     "turning_pairs",
     "two_views",
     "untrained_outputs",

@@ -41,5 +41,5 @@ def accuracy_bars(named, highlighted=(), digits=10_000):
         color = ORANGE if name in highlighted else BLUE
         axes.barh(place, accuracy, height=0.66, color=color)
         axes.errorbar(accuracy, place, xerr=[[error[0]], [error[1]]], color="black", capsize=3, linewidth=1)
-        axes.text(accuracy + 0.015, place, f"{accuracy:.1%}", va="center_baseline", fontsize=9)
+        axes.text(accuracy + error[1] + 0.015, place, f"{accuracy:.1%}", va="center_baseline", fontsize=9)
     axes.set(xlim=(0, 1.08), xticks=[0, 0.2, 0.4, 0.6, 0.8, 1])

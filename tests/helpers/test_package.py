@@ -14,7 +14,7 @@ HELPERS = ROOT / "helpers"
 # The order in which data flows: a module imports from its own folder, and from what stands before that.
 ORDER = (
     "files timing machine cuda_graph mnist derivatives detect simd jit threads scan conv ssd testing layers checkpoint"
-    " models experiments train inspect plots benchmark"
+    " models copying experiments train inspect plots benchmark"
 ).split()
 
 

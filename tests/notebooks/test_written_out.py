@@ -4,7 +4,7 @@ import pytest
 import torch
 from notebook_definitions import definitions
 
-from helpers import inspect
+from helpers import copying, inspect
 from helpers.benchmark.measure import saved_bytes
 from helpers.layers import S4D, Mamba
 from helpers.layers.s4d import causal_convolution
@@ -246,3 +246,11 @@ def test_inverse_softplus_written_out_is_the_blocks_bias():
     page = definitions("05_the_mamba_block")
     bias = Mamba(32).dt_proj.bias.detach()
     torch.testing.assert_close(page["inverse_softplus"](torch.nn.functional.softplus(bias)), bias)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_copying_written_out_equals_the_helper(fixed):
+    page = definitions("03_state_space_models")
+    for ours, theirs in zip(page["copying"](9, fixed, 4, 50), copying.copying(9, fixed, 4, 50), strict=True):
+        assert torch.equal(ours, theirs)
+    assert (page["TOKENS"], page["QUESTION"], page["COPIES"]) == (copying.TOKENS, copying.QUESTION, copying.COPIES)
