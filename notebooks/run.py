@@ -78,7 +78,7 @@ def execute(path: Path, target: Path, label: str, timeout: float, minutes: float
         kernel_name="python3",
         coalesce_streams=True,
         extra_arguments=["--log-level=ERROR"],  # the kernel's own warnings are not the notebook's
-        resources={"metadata": {"path": str(HERE)}},
+        resources={"metadata": {"path": str(path.resolve().parent)}},
     )
     client.label = label
     try:
