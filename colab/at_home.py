@@ -38,7 +38,7 @@ RELEASE = "at-home"  # what the set-up cell calls this runtime
 CERTIFICATE = "etc/pip-cert.pem"
 GIT = ["git", "-c", "safe.directory=*", "-C", str(ROOT)]  # root is often not the checkout's owner
 
-# On the layer: Debian 13, its devices and processes, a root of its own. The kernel undoes it when the last process ends.
+# What is mounted is gone with the last process of these namespaces.
 LAYERED = """
 mount -t overlay overlay -o lowerdir="$1",upperdir="$2",workdir="$3" "$4"
 shift 3
@@ -103,7 +103,7 @@ def choose(wanted: list[str], folder: Path = ROOT / "notebooks") -> list[str]:
 
 
 def pip_environment(listed: str) -> dict[str, str]:
-    """What ``pip config list`` lists, as the environment of another pip, without what leads to files of this machine."""
+    """What ``pip config list`` lists, as variables for another pip, without addresses of this machine's files."""
     found = {}
     for line in listed.splitlines():
         key, _, value = line.partition("=")
@@ -140,13 +140,16 @@ class Home:
     def __init__(self, folder: Path, log):
         self.folder, self.log = folder, log
         self.root, self.layer, self.ready = folder / "root", folder / "layer", folder / "ready"
+        self.bare = self.root / "opt" / "repository.git"
         pip = [sys.executable, "-m", "pip", "config", "list"]
         listed = subprocess.run(pip, capture_output=True, text=True, check=False).stdout  # no pip: nothing configured
         self.environment = pip_environment(listed)
         self.certificate = self.environment.get("PIP_CERT")
         if self.certificate:
             self.environment["PIP_CERT"] = f"/{CERTIFICATE}"
-        self.environment |= {k: v for k, v in os.environ.items() if k.lower() in ("http_proxy", "https_proxy", "no_proxy")}
+        self.environment |= {
+            k: v for k, v in os.environ.items() if k.lower() in ("http_proxy", "https_proxy", "no_proxy")
+        }
         self.environment |= {
             "COLAB_RELEASE_TAG": RELEASE,
             "HOME": "/root",
@@ -221,12 +224,12 @@ class Home:
     def publish(self) -> str:
         """Let git in the folder find the commit that is checked out here where GitHub would be; returns its name."""
         setting = json.loads((ROOT / "colab" / "links.json").read_text(encoding="utf-8"))
-        bare = self.root / "opt" / "repository.git"
-        shutil.rmtree(bare, ignore_errors=True)
-        subprocess.run(["git", "init", "--quiet", "--bare", bare], check=True)
-        subprocess.run([*GIT, "push", "--quiet", bare, f"HEAD:refs/heads/{setting['ref']}"], check=True)
+        self.ref = setting["ref"]
+        shutil.rmtree(self.bare, ignore_errors=True)
+        subprocess.run(["git", "init", "--quiet", "--bare", self.bare], check=True)
+        subprocess.run([*GIT, "push", "--quiet", self.bare, f"HEAD:refs/heads/{self.ref}"], check=True)
         (self.root / "root" / ".gitconfig").write_text(
-            f'[url "file:///opt/{bare.name}"]\n\tinsteadOf = https://github.com/{setting["repository"]}\n'
+            f'[url "file:///opt/{self.bare.name}"]\n\tinsteadOf = https://github.com/{setting["repository"]}\n'
         )
         changed = subprocess.run([*GIT, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
         head = [*GIT, "rev-parse", "--short", "HEAD"]
@@ -237,10 +240,11 @@ class Home:
         """Run a page in a fresh runtime. The executed notebook is kept, whole or as far as it came."""
         self.fresh()
         for place, file in (("content", name), ("opt", "run.py")):
-            text = subprocess.run([*GIT, "show", f"HEAD:notebooks/{file}"], capture_output=True, check=True).stdout
+            show = ["git", "--git-dir", self.bare, "show", f"{self.ref}:notebooks/{file}"]
+            text = subprocess.run(show, capture_output=True, check=True).stdout
             (self.layer / "upper" / place / file).write_bytes(text)
         removed = " ".join(f"rm -rf $site/{shlex.quote(package)};" for package in without)
-        site = f'site=$({PYTHON} -c "import sysconfig; print(sysconfig.get_path(\'purelib\'))")'
+        site = f"site=$({PYTHON} -c \"import sysconfig; print(sysconfig.get_path('purelib'))\")"
         run = f"exec {PYTHON} /opt/run.py /content/{shlex.quote(name)} --output /opt/pages"
         began, start = time.monotonic(), os.stat(self.log.name).st_size
         status = self.run(["sh", "-euc", f"{site}; {removed} cd /content; {run}"])
