@@ -33,7 +33,9 @@ FOLDER = ROOT / "build" / "colab-at-home"
 RUNTIME = ROOT / "colab" / "runtime.txt"
 DEBIAN = "trixie"  # 13, for its Python 3.13
 PACKAGES = "ca-certificates,g++,git,python3,python3-dev,python3-venv"
-PYTHON = "/opt/colab/bin/python"
+VENV = "/opt/colab"
+PYTHON = f"{VENV}/bin/python"
+SPACE = 15  # GB, while it is built
 RELEASE = "at-home"  # what the set-up cell calls this runtime
 CERTIFICATE = "etc/pip-cert.pem"
 GIT = ["git", "-c", "safe.directory=*", "-C", str(ROOT)]  # root is often not the checkout's owner
@@ -50,7 +52,7 @@ mount --rbind /dev "$1/dev"
 exec chroot "$@"
 """
 
-BAR = re.compile(r"\d+%\||\bit/s\]|^\s*$")
+BAR = re.compile(r"\d+%\||\[\d[\d:]+[<,].*\]|^\s*$")  # by tqdm, with and without a total; and empty lines
 WARNING = re.compile(r"\w*Warning\b|^(Not used|Missing|Verified: +not)\b")
 
 
@@ -85,8 +87,8 @@ def table(results: list[Result]) -> str:
     for result in results:
         error = result.error.replace("|", "/") or "ok"
         lines.append(f"| {result.page} | {result.seconds:.0f} | {len(result.warnings)} | {error} |")
-    lines += [f"{result.page}, {warning}" for result in results for warning in result.warnings]
-    return "\n".join(lines)
+    said = [f"* {result.page}, {warning}" for result in results for warning in result.warnings]
+    return "\n".join([*lines, "", *said] if said else lines)
 
 
 def choose(wanted: list[str], folder: Path = ROOT / "notebooks") -> list[str]:
@@ -120,12 +122,12 @@ def lacking(folder: Path) -> str | None:
         return f"This needs Linux: it runs Debian in a folder, and here is {sys.platform}."
     if os.geteuid() != 0:
         return "This needs root, to mount folders and to change into one: sudo make colab-at-home"
-    for command in ("debootstrap", "unshare", "chroot", "git"):
+    for command, package in (("debootstrap", "debootstrap"), ("git", "git"), ("unshare", "util-linux")):
         if not shutil.which(command):
-            return f"This needs the command {command}. On Debian and Ubuntu: apt-get install {command}"
+            return f"This needs the command {command}. On Debian and Ubuntu: apt-get install {package}"
     free = shutil.disk_usage(folder).free / 1e9
-    if not (folder / "ready").exists() and free < 20:
-        return f"This needs 20 GB of disk while it is built, and {folder} has {free:.0f}."
+    if not (folder / "ready").exists() and free < SPACE:
+        return f"This needs {SPACE} GB of disk while it is built, and where {folder} is there are {free:.0f}."
     return None
 
 
@@ -154,7 +156,7 @@ class Home:
             "COLAB_RELEASE_TAG": RELEASE,
             "HOME": "/root",
             "LANG": "C.UTF-8",
-            "PATH": f"{Path(PYTHON).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": f"{VENV}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_NO_CACHE_DIR": "1",
             "PIP_ROOT_USER_ACTION": "ignore",
@@ -203,7 +205,7 @@ class Home:
             shutil.copy(RUNTIME, self.root / "opt")
             pip = [PYTHON, "-m", "pip", "install", "--progress-bar", "off"]
             steps = [
-                ["python3", "-m", "venv", str(Path(PYTHON).parent.parent)],
+                ["python3", "-m", "venv", VENV],
                 [*pip, *(line for line in RUNTIME.read_text().split() if line.startswith("pip=="))],
                 [*pip, "-r", f"/opt/{RUNTIME.name}"],
             ]
@@ -266,7 +268,7 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(prog="python -m colab.at_home", description=__doc__.partition("\n")[0])
     parser.add_argument("pages", nargs="*", help="how their names begin, as in: 04 A1 (default: all)")
     parser.add_argument("--without", nargs="+", default=[], metavar="PACKAGE",
-                        help="packages to hide from the pages: triton, which a CPU runtime has not")  # fmt: skip
+                        help="packages to hide from the pages, as triton, which CPU runtimes lack")  # fmt: skip
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where all of it lies (default: %(default)s)")
     options = parser.parse_args(arguments)
     names, folder = choose(options.pages), options.folder.resolve()
