@@ -164,7 +164,7 @@ class Home:
 
     def _run(self, command):
         """Run a command in namespaces of its own; returns the exit status. Nothing of it outlives this call."""
-        own = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+        own = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
         process = subprocess.Popen([*own, *command], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         try:
             return process.wait()
@@ -276,10 +276,18 @@ def main(arguments=None) -> int:
     if why := lacking(folder):
         print(why, file=sys.stderr)
         return 1
+    import fcntl  # Unix alone has it
+
     for number in (signal.SIGINT, signal.SIGTERM):  # as an exception: what was started is ended with it
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     results = []
-    with open(folder / "log.txt", "w", encoding="utf-8") as log:
+    with open(folder / "log.txt", "a", encoding="utf-8") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # what is started has the lock, too
+        except OSError:
+            print(f"Another run is at work in {folder}.", file=sys.stderr)
+            return 1
+        log.truncate(0)
         home = Home(folder, log)
         try:
             home.build()

@@ -140,6 +140,22 @@ def test_what_is_lacking_is_one_sentence(monkeypatch, capsys, tmp_path, change, 
     assert not (tmp_path / "log.txt").exists()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs the locks of a Unix system")
+def test_two_runs_do_not_share_a_folder(monkeypatch, capsys, tmp_path):
+    import fcntl
+
+    monkeypatch.setattr(at_home, "lacking", lambda folder: None)
+    monkeypatch.setattr(at_home, "Home", None)
+    monkeypatch.setattr(at_home.signal, "signal", lambda *_: None)
+    with open(tmp_path / "log.txt", "w") as log:
+        log.write("of the first run")
+        log.flush()
+        fcntl.flock(log, fcntl.LOCK_EX)
+        assert at_home.main(["01", "--folder", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"Another run is at work in {tmp_path}.\n"
+    assert (tmp_path / "log.txt").read_text() == "of the first run"
+
+
 # ------------------------------------------------------------------------------------- one folder, and many layers
 
 
