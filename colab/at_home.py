@@ -14,6 +14,7 @@ names; Python's come from where pip is configured to look.
 """
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -107,11 +108,11 @@ def choose(wanted: list[str], folder: Path = ROOT / "notebooks") -> list[str]:
 def pip_environment(listed: str) -> dict[str, str]:
     """What ``pip config list`` lists, as variables for another pip, without addresses of this machine's files."""
     found = {}
-    for line in listed.splitlines():
+    for line in sorted(listed.splitlines(), key=lambda line: line.startswith(":env:")):  # which go before files
         key, _, value = line.partition("=")
-        name, value = key.rpartition(".")[2], value.strip("'\"")
+        name = key.rpartition(".")[2]
         if name in ("index-url", "extra-index-url", "proxy", "trusted-host", "timeout", "default-timeout", "cert"):
-            value = " ".join(word for word in value.split() if not word.startswith("file:"))
+            value = " ".join(word for word in ast.literal_eval(value).split() if not word.startswith("file:"))
             found |= {f"PIP_{name.replace('-', '_').upper()}": value} if value else {}
     return found
 

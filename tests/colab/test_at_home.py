@@ -80,10 +80,12 @@ def test_pages_are_named_by_their_beginnings():
 
 
 def test_settings_of_pip_are_taken_along_but_for_files_of_this_machine():
-    listed = """\
+    listed = r"""
 :env:.cert='/etc/some.pem'
+:env:.timeout='180'
 global.index-url='https://example.org/simple'
-global.extra-index-url='file:///here/simple https://example.org/more'
+global.extra-index-url='\nfile:///here/simple\nhttps://example.org/more\nhttps://example.org/most'
+global.timeout='15'
 global.find-links='/here/wheels'
 install.trusted-host='example.org'
 site.proxy='file:nowhere'
@@ -91,7 +93,8 @@ site.proxy='file:nowhere'
     assert at_home.pip_environment(listed) == {
         "PIP_CERT": "/etc/some.pem",
         "PIP_INDEX_URL": "https://example.org/simple",
-        "PIP_EXTRA_INDEX_URL": "https://example.org/more",
+        "PIP_EXTRA_INDEX_URL": "https://example.org/more https://example.org/most",
+        "PIP_TIMEOUT": "180",
         "PIP_TRUSTED_HOST": "example.org",
     }
     assert at_home.pip_environment("") == {}
