@@ -54,7 +54,7 @@ exec chroot "$@"
 """
 
 BAR = re.compile(r"\d+%\||\[\d[\d:]+[<,].*\]|^\s*$")  # by tqdm, with and without a total; and empty lines
-WARNING = re.compile(r"\w*Warning\b|^(Not used|Missing|Verified: +not)\b")
+WARNING = re.compile(r"\w*Warning\b|^(Not used|Missing|Verified: +not|torch cannot|This torch)\b")
 
 
 class Result(NamedTuple):
@@ -123,6 +123,8 @@ def lacking(folder: Path) -> str | None:
         return f"This needs Linux: it runs Debian in a folder, and here is {sys.platform}."
     if os.geteuid() != 0:
         return "This needs root, to mount folders and to change into one: sudo make colab-at-home"
+    if not (ROOT / ".git").exists():
+        return f"This needs a clone of the repository, for pages to clone it in turn, and {ROOT} is none."
     for command, package in (("debootstrap", "debootstrap"), ("git", "git"), ("unshare", "util-linux")):
         if not shutil.which(command):
             return f"This needs the command {command}. On Debian and Ubuntu: apt-get install {package}"
@@ -196,7 +198,7 @@ class Home:
         recipe = RUNTIME.read_bytes() + f"{DEBIAN} {PACKAGES} {PYTHON}".encode()
         digest = hashlib.sha256(recipe).hexdigest()
         if not self.ready.exists() or self.ready.read_text() != digest:
-            print(f"Building {self.root}, once: a few minutes, and 9 GB.", flush=True)
+            print(f"Building {self.root}, once: about ten minutes, and 9 GB.", flush=True)
             self.ready.unlink(missing_ok=True)
             shutil.rmtree(self.root, ignore_errors=True)
             mirror = filter(None, [os.environ.get("DEBIAN_MIRROR")])
@@ -230,6 +232,7 @@ class Home:
         self.ref = setting["ref"]
         shutil.rmtree(self.bare, ignore_errors=True)
         subprocess.run(["git", "init", "--quiet", "--bare", self.bare], check=True)
+        subprocess.run(["git", "--git-dir", self.bare, "config", "receive.shallowUpdate", "true"], check=True)
         subprocess.run([*GIT, "push", "--quiet", self.bare, f"HEAD:refs/heads/{self.ref}"], check=True)
         (self.root / "root" / ".gitconfig").write_text(
             f'[url "file:///opt/{self.bare.name}"]\n\tinsteadOf = https://github.com/{setting["repository"]}\n'
@@ -242,6 +245,8 @@ class Home:
     def page(self, name: str, without: list[str]) -> Result:
         """Run a page in a fresh runtime. The executed notebook is kept, whole or as far as it came."""
         self.fresh()
+        for earlier in (self.folder / "pages").glob(f"{Path(name).stem}.*"):
+            earlier.unlink()
         for place, file in (("content", name), ("opt", "run.py")):
             show = ["git", "--git-dir", self.bare, "show", f"{self.ref}:notebooks/{file}"]
             text = subprocess.run(show, capture_output=True, check=True).stdout

@@ -27,6 +27,7 @@ def notebook(*cells):
 def test_what_a_reader_would_be_warned_of():
     warned = notebook(
         [stream("stdout", ["all well\n", "Not used: triton: it crashed.\n", "Verified:    not yet, time ran out\n"])],
+        [stream("stdout", "torch cannot be used here: no.\n")],
         [
             stream("stderr", "/content/a.py:3: UserWarning: lost\n  warnings.warn('lost')\n"),
             stream("stderr", "/content/a.py:3: UserWarning: lost\n  warnings.warn('lost')\nsaid aside\n"),
@@ -36,9 +37,10 @@ def test_what_a_reader_would_be_warned_of():
     assert at_home.warnings(warned) == [
         "cell 2: Not used: triton: it crashed.",
         "cell 2: Verified:    not yet, time ran out",
-        "cell 3: /content/a.py:3: UserWarning: lost",
-        "cell 3: said aside",
-        "cell 4: DeprecationWarning('old')",
+        "cell 3: torch cannot be used here: no.",
+        "cell 4: /content/a.py:3: UserWarning: lost",
+        "cell 4: said aside",
+        "cell 5: DeprecationWarning('old')",
     ]
 
 
@@ -126,6 +128,7 @@ def test_the_tutorial_takes_colabs_versions_and_lacks_two_packages():
     [
         ((at_home.sys, "platform", "darwin"), "This needs Linux: it runs Debian in a folder, and here is darwin."),
         ((at_home.os, "geteuid", lambda: 1000), "This needs root, .*: sudo make colab-at-home"),
+        ((at_home, "ROOT", ROOT / "tests"), "This needs a clone of the repository, .* and .*tests is none."),
         ((at_home.shutil, "which", lambda name: None), "This needs the command debootstrap. .*apt-get install deboot"),
         ((at_home, "SPACE", 10**9), "This needs 1000000000 GB of disk while it is built, and where .* there are"),
     ],
@@ -239,6 +242,12 @@ def test_git_finds_the_commit_where_github_would_be(home, tmp_path, monkeypatch)
         "url.file:///opt/repository.git.insteadof",
     ]
     assert subprocess.run(read, capture_output=True, text=True).stdout == "https://github.com/a/b\n"
+    shallow = tmp_path / "shallow"
+    subprocess.run([*git, "commit", "-qm", "more", "--allow-empty"], check=True)
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", checkout.as_uri(), str(shallow)], check=True)
+    monkeypatch.setattr(at_home, "GIT", ["git", "-C", str(shallow)])
+    assert home.publish().startswith("commit ")
+    monkeypatch.setattr(at_home, "GIT", git)
     (checkout / "new").touch()
     assert home.publish().endswith("without the changes that are not committed")
 
@@ -270,7 +279,7 @@ def test_a_page_has_a_fresh_runtime_and_its_outputs_are_kept(home, monkeypatch):
     assert ran[:1] + ran[2:] == (name.removesuffix(".ipynb"), ["cell 2: said aside"], "")
     assert failed[2:] == (["cell 2: said aside"], "ValueError: no")
     kept = sorted(path.name for path in (home.folder / "pages").iterdir())
-    assert kept == [name.replace(".ipynb", ".failed.ipynb"), name]
+    assert kept == [name.replace(".ipynb", ".failed.ipynb")], "of the last run alone"
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs Linux and root")
