@@ -17,11 +17,11 @@ COLAB_TRITON := build/triton-3.6.0
 # Colab's versions of small packages, with which two pages are run as Colab would.
 COLAB_PACKAGES := build/colab-packages
 
-.PHONY: help setup run test check site serve train train-recipe gpu lint format execute-notebooks relink install-mamba-ssm clean
+.PHONY: help setup run test check site serve train train-recipe gpu colab-at-home lint format execute-notebooks relink install-mamba-ssm clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
-	@echo "make TARGET [PYTHON=python3.12] [TORCH=cpu] [CONSTRAINTS=] [REPO=owner/name] [REF=tag]"
+	@echo "make TARGET [PYTHON=python3.12] [TORCH=cpu] [CONSTRAINTS=] [REPO=owner/name] [REF=tag] [PAGES=04]"
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | awk '{i = index($$0, ":"); printf "  %-18s %s\n", substr($$0, 1, i - 1), substr($$0, i + 1)}'
 
 setup: $(READY)  ## the virtual environment and everything in it; run and test do it themselves
@@ -60,6 +60,9 @@ train-recipe: $(READY)  ## the four trainings of page 2 again, into build/train:
 
 gpu: $(READY)  ## on a machine with a GPU, everything that needs one, in eight minutes: tests, kernels, pages, training
 	@$(PY) -m colab.gpu
+
+colab-at-home:  ## every page as a Colab CPU runtime runs it; needs Linux, root, 15 GB and an hour; PAGES="04 A1" for some
+	@$(PYTHON) -m colab.at_home $(PAGES)
 
 lint: $(READY)  ## ruff, over code and notebooks
 	$(PY) -m ruff check

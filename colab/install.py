@@ -21,6 +21,9 @@ FOLDER = ROOT / "build" / "kernel"
 PATIENCE = 60  # seconds
 PACKAGE = "mamba-ssm"
 NEEDS = ("einops", "transformers", "huggingface_hub", "packaging")  # what importing mamba_ssm needs beside torch
+KERNEL = "selective_scan_cuda"
+# As upstream's source is from the release after 2.3.2 on, unless MAMBA_KEEP_CUDA_BUILD=TRUE asks for more.
+LEFT_OUT = f"it was built without {KERNEL}, the kernel of its Mamba-1"
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
 
 
@@ -29,7 +32,7 @@ def present() -> bool:
     if FOLDER.is_dir():
         _use_folder()
     importlib.invalidate_caches()
-    return importlib.machinery.PathFinder.find_spec("selective_scan_cuda") is not None
+    return importlib.machinery.PathFinder.find_spec(KERNEL) is not None
 
 
 def version() -> str | None:
@@ -63,7 +66,7 @@ def install(wheel: Path, deadline: Deadline) -> None:
 
 
 def uninstall(deadline: Deadline) -> bool:
-    """Remove mamba-ssm, wherever :func:`install` put it; returns whether its kernel is gone."""
+    """Remove mamba-ssm, wherever :func:`install` put it; returns whether it is gone."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     sys.path[:] = [place for place in sys.path if place != str(FOLDER)]
     rest = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place not in ("", str(FOLDER))]
@@ -75,7 +78,7 @@ def uninstall(deadline: Deadline) -> bool:
         except Failed:
             pass
         importlib.invalidate_caches()
-    return not present()
+    return not present() and version() is None
 
 
 def _use_folder():

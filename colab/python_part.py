@@ -12,7 +12,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 PATIENCE = 600  # seconds for all of it
 BUILDING = ("setuptools", "wheel", "ninja")
 
-# Without its kernel mamba_ssm does not import, unless something stands where the kernel's module would.
+# Without its kernel mamba_ssm 2.3.2 does not import, unless something stands where the kernel's module would.
 IMPORTS = """
 import sys, types
 sys.modules["selective_scan_cuda"] = types.ModuleType("selective_scan_cuda")

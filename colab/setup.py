@@ -73,9 +73,11 @@ def upstream(here: machine.Machine, deadline: Deadline, network: bool = True) ->
 
 def _installed(here, deadline, without):
     """The kernel that is already there, if it is right. A wrong one is removed on Colab, and elsewhere its owner's."""
-    if not install.present():
-        return None
     source = f"mamba_ssm {install.version() or 'of unknown version'}, already installed"
+    if not install.present():
+        if install.version():
+            print(f"Not used: {source}: {install.LEFT_OUT}. Left in its place.", flush=True)
+        return None
     try:
         return Choice("mamba_ssm", source, verify.verify("mamba_ssm", here.device, here.dtypes(), deadline))
     except Failed as failure:
@@ -87,8 +89,11 @@ def _installed(here, deadline, without):
 
 
 def _wheel(here, deadline):
-    """The first wheel that fits and is right. None is tried beside a kernel that could not be removed."""
+    """The first wheel that fits and is right. None is tried beside a kernel that could not be removed, and none in
+    place of another version, even if its kernel is missing."""
     folder = ROOT / "build" / "wheels"
+    if install.version() not in (None, wheels.table()["version"]):
+        return None
     for wheel in wheels.fitting(here):
         if install.present() or deadline.left() < WORTH:
             break

@@ -11,6 +11,7 @@ import itertools
 import json
 import sys
 
+from colab import install
 from colab.steps import Deadline, Failed, python, run
 
 # max|x - y| / max|y|, of the output and of every gradient: some times what a right kernel has (about 1e-6, and 4e-3),
@@ -35,7 +36,10 @@ def kernel(backend: str):
 
     if backend != "mamba_ssm":
         return functools.partial(selective_scan, backend=backend)
-    importlib.import_module(mamba_ssm_kernel.KERNEL)
+    try:
+        importlib.import_module(mamba_ssm_kernel.KERNEL)
+    except ModuleNotFoundError:
+        raise Failed(install.LEFT_OUT) from None
     if not mamba_ssm_kernel.compiled():
         raise Failed(f"{mamba_ssm_kernel.KERNEL} is not compiled")
     return mamba_ssm_kernel.scan

@@ -15,6 +15,7 @@ from importlib.machinery import ExtensionFileLoader
 import torch
 
 KERNEL = "selective_scan_cuda"
+INTERFACE = "mamba_ssm.ops.selective_scan_interface"
 CHUNK = 2048  # positions after which the kernel notes the state
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -38,7 +39,7 @@ def compiled() -> bool:
 def _imports():
     try:
         importlib.import_module(KERNEL)  # by itself: newer versions of mamba_ssm hide that it does not import
-        importlib.import_module("mamba_ssm.ops.selective_scan_interface")
+        importlib.import_module(INTERFACE)
     except Exception as error:  # whatever a broken package raises, the other backends still work
         reason = (str(error).splitlines() or [""])[0]
         warnings.warn(

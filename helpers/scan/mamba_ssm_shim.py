@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers.scan import selective_scan
-from helpers.scan.mamba_ssm_kernel import CHUNK, DTYPES, KERNEL
+from helpers.scan.mamba_ssm_kernel import CHUNK, DTYPES, INTERFACE, KERNEL
 
 WHAT = "stand-in for the CPU, not upstream's CUDA kernel"
 _MODULE = ModuleType(KERNEL, f"A {WHAT}: see helpers.scan.mamba_ssm_shim.")
@@ -32,7 +32,8 @@ _MODULE.__version__ = f"0 ({WHAT})"
 def install(scan=selective_scan) -> None:
     """Let ``import selective_scan_cuda`` find the stand-in. To be called before ``mamba_ssm`` is imported.
 
-    Says so once, on stderr. Called again, it only exchanges the scan.
+    From the release after 2.3.2 on, ``mamba_ssm`` imports without its kernel, too, and its Mamba then raises. Where it
+    was imported before, it gets the stand-in now. Says so once, on stderr. Called again, it only exchanges the scan.
 
     Args:
         scan: what computes it, a function with the arguments and results of ``helpers.scan.selective_scan``.
@@ -50,6 +51,8 @@ def install(scan=selective_scan) -> None:
     _MODULE.fwd = functools.partial(fwd, scan)
     _MODULE.bwd = functools.partial(bwd, scan)
     sys.modules[KERNEL] = _MODULE
+    if INTERFACE in sys.modules:  # what it holds is no kernel: none is loaded, and none can be
+        setattr(sys.modules[INTERFACE], KERNEL, _MODULE)
 
 
 def fwd(scan, u, delta, A, B, C, D, z, delta_bias, delta_softplus):

@@ -17,6 +17,7 @@ def answers(monkeypatch):
 
         monkeypatch.setattr(verify, "verify", answer)
         monkeypatch.setattr(install, "present", lambda: False)
+        monkeypatch.setattr(install, "version", lambda: None)
 
     return make
 

@@ -4,6 +4,7 @@ The machine is a fiction, a GPU whose device is the CPU; pip, the processes and 
 is installed goes into a virtual environment of the tests, which sees the packages of the one they run in.
 """
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -53,12 +54,17 @@ def place(environment, monkeypatch, tmp_path, server):
     monkeypatch.setattr(setup, "ROOT", tmp_path)  # where wheels are kept meanwhile
     real = verify.verify
 
+    def version():  # where the tests run, too, mamba-ssm's Python part may be installed
+        found = importlib.metadata.distributions(name=install.PACKAGE, path=[str(site), str(install.FOLDER)])
+        return next((each.version for each in found), None)
+
     def proven(backend, *arguments):
         return {"float32": 1e-6} if backend in ("triton", "numba") else real(backend, *arguments)
 
+    monkeypatch.setattr(install, "version", version)
     monkeypatch.setattr(verify, "verify", proven)
     yield site
-    if install.present():
+    if install.version():
         assert install.uninstall(steps.Deadline(60))
     sys.path[:] = path
 
@@ -131,6 +137,7 @@ def test_a_wheel_that_fits_is_installed_proven_and_found_again(offer, place, cap
 
 
 BAD = {
+    "LEFT_OUT": "it was built without selective_scan_cuda, the kernel of its Mamba-1",
     "MISSES": "ImportError: selective_scan_cuda.*: undefined symbol: torch_of_another_version",
     "CRASHES_AT_IMPORT": r"it crashed \(SIGABRT\)",
     "CRASHES": r"it crashed \(SIGSEGV\)",
@@ -262,6 +269,42 @@ def test_what_is_installed_and_wrong(offer, place, monkeypatch, capsys, server, 
     else:
         assert said.endswith(" Left in its place.\n") and choice.backend == "triton" and not server.asked
         assert choice.without == ("mamba_ssm",)
+
+
+@needs_gcc
+@pytest.mark.parametrize("on_colab", [True, False])
+def test_what_is_installed_without_its_kernel(offer, place, monkeypatch, capsys, server, on_colab):
+    """As upstream's next release is built: that is said, the package stays, and our own kernel is taken."""
+    offer("RIGHT")
+    install.install(fake_wheels.wheel(setup.ROOT, "mamba_ssm-2.4-py3-none-any.whl", "LEFT_OUT"), steps.Deadline(60))
+    monkeypatch.setattr(machine, "on_colab", lambda: on_colab)
+    choice = choose()
+    assert choice.backend == "triton" and choice.without == () and not server.asked
+    assert capsys.readouterr().out == (
+        "Not used: mamba_ssm 2.4, already installed: it was built without selective_scan_cuda, the kernel of its "
+        "Mamba-1. Left in its place.\n"
+    )
+    assert install.version() == "2.4" and not install.present()
+
+
+@needs_gcc
+def test_a_wheel_completes_the_same_version_without_its_kernel(offer, place, capsys):
+    """Which is what ``make setup`` leaves where no wheel could be had."""
+    offer("RIGHT")
+    version = wheels.table()["version"]
+    bare = fake_wheels.wheel(setup.ROOT, f"mamba_ssm-{version}-py3-none-any.whl", "LEFT_OUT")
+    install.install(bare, steps.Deadline(60))
+    assert install.version() == version and not install.present()
+    assert choose().source == f"mamba_ssm {version}, wheel 0" and install.present()
+    assert "it was built without selective_scan_cuda" in capsys.readouterr().out
+
+
+def test_what_pip_cannot_remove_is_not_called_removed(place, monkeypatch):
+    install.install(fake_wheels.wheel(setup.ROOT, "mamba_ssm-2.4-py3-none-any.whl", "LEFT_OUT"), steps.Deadline(60))
+    with monkeypatch.context() as broken:
+        broken.setattr(install, "PIP", ("-c", "raise SystemExit(1)"))
+        assert not install.uninstall(steps.Deadline(60)) and install.version() == "2.4"
+    assert install.uninstall(steps.Deadline(60)) and install.version() is None
 
 
 def test_what_is_missing_is_added_and_what_is_there_stays(place, tmp_path, monkeypatch):

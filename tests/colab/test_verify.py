@@ -11,5 +11,5 @@ def test_the_proof_of_our_own_kernel_is_a_real_one():
     assert here.backends and (here.gpu is None) == (here.device == "cpu")
     errors = verify.verify(here.backends[0], here.device, here.dtypes(), steps.Deadline(200))
     assert list(errors) == here.dtypes() and errors["float32"] < 1e-5
-    with pytest.raises(steps.Failed, match="ModuleNotFoundError: No module named 'selective_scan_cuda'"):
+    with pytest.raises(steps.Failed, match="it was built without selective_scan_cuda"):
         verify.verify("mamba_ssm", here.device, ["float32"], steps.Deadline(200))

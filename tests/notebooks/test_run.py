@@ -1,5 +1,7 @@
 """``notebooks/run.py`` executes notebooks for real, saves them elsewhere, and stops at the first cell that fails."""
 
+import textwrap
+
 import nbformat
 import pytest
 from repository import run_python
@@ -24,7 +26,7 @@ def run(*arguments):
 
 
 def test_run_saves_outputs_elsewhere_and_ends_with_the_results(notebook, tmp_path):
-    source = "import sys\nprint('accuracy 12 %')\nprint('50%\\r100%', file=sys.stderr)"
+    source = "from tqdm import trange\nprint('accuracy 12 %')\nfor _ in trange(9, leave=False): pass"
     path = notebook(source, tags=["result"])
     before = path.read_bytes()
     done = run(path, "--output", tmp_path / "out")
@@ -34,6 +36,26 @@ def test_run_saves_outputs_elsewhere_and_ends_with_the_results(notebook, tmp_pat
     (cell,) = nbformat.read(tmp_path / "out" / "notebook.ipynb", as_version=4).cells[1:]
     assert cell.execution_count == 1 and [o.name for o in cell.outputs] == ["stdout"], "no progress bar is kept"
     assert path.read_bytes() == before, "the committed notebook stays as it is"
+
+
+def test_a_warning_between_progress_bars_is_kept(notebook, tmp_path):
+    source = """
+    import sys, time, warnings
+    from tqdm import tqdm
+    for step in tqdm(range(8), desc="training", mininterval=0):
+        for _ in tqdm(iter([1, 2]), leave=False, mininterval=0): pass
+        if step == 3: warnings.warn("a loss was lost")
+        if step == 5: print("said", "aside", sep="\\n", file=sys.stderr)
+    """
+    path = notebook(textwrap.dedent(source))
+    done = run(path, "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    (cell,) = nbformat.read(tmp_path / "out" / "notebook.ipynb", as_version=4).cells[1:]
+    assert {output.name for output in cell.outputs} == {"stderr"}
+    said = "".join(output.text for output in cell.outputs)
+    lines = [line for line in said.splitlines() if line.strip()]
+    assert len(lines) == 4 and lines[0].endswith("UserWarning: a loss was lost"), said
+    assert "warnings.warn" in lines[1] and lines[2:] == ["said", "aside"]
 
 
 def test_run_in_place(notebook):

@@ -2,6 +2,7 @@
 
 Such a wheel is a small mamba_ssm around a module that gcc compiles, and that does what a test asks of it: it crashes,
 hangs, misses a symbol or gives wrong numbers in earnest. Where it shall be right, the scan itself is our reference.
+One kind, ``LEFT_OUT``, has no such module, as what upstream's next release builds unless it is asked for more.
 """
 
 import functools
@@ -86,6 +87,29 @@ def selective_scan_fn(*args, **options):
     selective_scan_cuda.run()
     y, last_state = selective_scan(*args, **options, backend="reference")
     return Factors.apply(y), last_state.detach().clone().requires_grad_()
+"""
+
+# https://github.com/state-spaces/mamba/blob/e9594ce/mamba_ssm/ops/selective_scan_interface.py: how it goes without.
+WITHOUT = """
+import torch
+
+try:
+    import selective_scan_cuda
+except ImportError:
+    selective_scan_cuda = None
+
+
+class SelectiveScanFn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False, return_last_state=False):
+        if selective_scan_cuda is None:
+            raise RuntimeError("selective_scan_cuda is not installed. To use Mamba-1, reinstall with: ...")
+        out, x, *rest = selective_scan_cuda.fwd(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
+        return rest[0] if rest else out
+
+
+def selective_scan_fn(*args, **options):
+    return SelectiveScanFn.apply(*args, *options.values())
 """
 
 
@@ -173,8 +197,8 @@ def wheel(folder: Path, name: str, kind: str) -> Path:
     files = {
         "mamba_ssm/__init__.py": b"",
         "mamba_ssm/ops/__init__.py": b"",
-        "mamba_ssm/ops/selective_scan_interface.py": INTERFACE.encode(),
-        f"selective_scan_cuda{SUFFIX}": module(kind),
+        "mamba_ssm/ops/selective_scan_interface.py": (WITHOUT if kind == "LEFT_OUT" else INTERFACE).encode(),
+        **({} if kind == "LEFT_OUT" else {f"selective_scan_cuda{SUFFIX}": module(kind)}),
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: mamba-ssm\nVersion: {version}\n".encode(),
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: false\nTag: {tag}\n".encode(),
     }

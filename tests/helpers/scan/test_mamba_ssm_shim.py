@@ -4,20 +4,41 @@ import functools
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import re
 import sys
 import warnings
 
+import fake_wheels
 import pytest
 import scan_cases
 import torch
 import torch.nn.functional as F
+from repository import ROOT, run_python
 from scan_cases import error
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from helpers.scan import mamba_ssm_kernel, mamba_ssm_shim, selective_scan
 
 KERNEL = "selective_scan_cuda"
+NEXT_RELEASE = """
+import torch
+from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+from helpers.scan import mamba_ssm_kernel, mamba_ssm_shim, selective_scan
+
+torch.cuda.is_available = lambda: True
+u = torch.randn(2, 4, 9)
+arguments = (u, u, -torch.rand(4, 3), torch.randn(2, 3, 9), torch.randn(2, 3, 9), torch.randn(4), u)
+try:
+    selective_scan_fn(*arguments)
+except RuntimeError as error:
+    print(mamba_ssm_kernel.available("cuda"), error)
+mamba_ssm_shim.install()
+expected = selective_scan(*arguments, backend="reference")
+B, C = (form.unsqueeze(1) for form in arguments[3:5])  # as upstream hands them on
+y = selective_scan_fn(*arguments[:3], B, C, *arguments[5:])
+print(((y - expected).abs().max() / expected.abs().max()).item())
+"""
 fwd, bwd = (functools.partial(function, selective_scan) for function in (mamba_ssm_shim.fwd, mamba_ssm_shim.bwd))
 
 
@@ -198,3 +219,15 @@ def test_a_kernel_in_memory_is_not_shadowed(importable, monkeypatch):
     with pytest.raises(RuntimeError, match=r"already here \(no file\)"):
         mamba_ssm_shim.install()
     assert sys.modules[KERNEL] is other
+
+
+@pytest.mark.skipif(bool(importlib.util.find_spec(KERNEL)), reason="mamba-ssm's kernel is installed")
+def test_upstreams_next_release_gets_the_stand_in_after_its_import(tmp_path):
+    """It imports without its kernel, and raises at the first scan; ours goes on."""
+    wheel = fake_wheels.wheel(tmp_path, "mamba_ssm-2.4-py3-none-any.whl", "LEFT_OUT")
+    done = run_python("-W", "error::UserWarning", "-c", NEXT_RELEASE, PYTHONPATH=f"{wheel}{os.pathsep}{ROOT}")
+    assert done.returncode == 0, done.stderr
+    refused, differs = done.stdout.splitlines()
+    assert refused.startswith("False selective_scan_cuda is not installed. To use Mamba-1")
+    assert float(differs) < 1e-6
+    assert done.stderr == f"{KERNEL} is now a stand-in for the CPU, not upstream's CUDA kernel.\n"
