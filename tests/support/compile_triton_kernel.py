@@ -1,33 +1,35 @@
-"""Compile the kernels of helpers.scan.triton_passes for GPUs that are not there, and say what they would occupy.
+"""Compile the kernels of helpers.scan and helpers.conv for GPUs that are not there, and say what they would occupy.
 
-``python tests/support/compile_triton_kernel.py [75 80 ...]`` launches the scan as on a GPU, takes down what the kernels
-are called with, and hands that to Triton's compiler for each compute capability. One line for each: registers and bytes
-of spilled registers (stack and local memory) a lane, bytes of shared memory a program, instructions; those of the loop
-over chunks, all and for the special function units; warps that one multiprocessor can hold at once; and how many
-instructions of the PTX compute in bfloat16.
+``python tests/support/compile_triton_kernel.py [75 80 ...]`` launches scan and convolution as on a GPU, takes down what
+the kernels are called with, and hands that to Triton's compiler for each compute capability. One line for each:
+registers and bytes of spilled registers (stack and local memory) a lane, bytes of shared memory a program,
+instructions; those of the longest loop (of a scan: over chunks), all and for the special function units; warps that one
+multiprocessor can hold at once; and how many instructions of the PTX compute in bfloat16.
 
 Not under TRITON_INTERPRET=1: Triton's interpreter and its compiler cannot share a process.
 """
 
+import contextlib
 import math
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from helpers.conv import triton_kernel as convolution
 from helpers.scan import triton_kernel, triton_passes
 
 # Per multiprocessor: programs, warps, shared memory (KiB). CUDA C++ Programming Guide, technical specifications.
 LIMITS = {75: (16, 32, 64), 80: (32, 64, 164), 89: (24, 48, 100), 90: (32, 64, 228), 100: (32, 64, 228)}
 TYPES = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}
 INSTRUCTION = r"^\s+/\*[0-9a-f]{4,}\*/\s+[^/\s]"
-KERNELS = ("carry", "forward", "backward")
 COLUMNS = (
     "triton sm kernel variant registers spilled shared instructions loop special warps_per_sm bf16_arithmetic".split()
 )
@@ -69,27 +71,43 @@ class Recorder:
         return ASTSource(self.kernel, signature, constants, attributes)
 
 
+@contextlib.contextmanager
+def recording(module, prefix=""):
+    """Within it, kernels of ``module`` are not run; gives the list of their launches, named after them."""
+    launches = []
+    kernels = {name: kernel for name, kernel in vars(module).items() if name.endswith("_kernel")}
+    recorders = {name: Recorder(prefix + name.removesuffix("_kernel"), k, launches) for name, k in kernels.items()}
+    with mock.patch.multiple(module, **recorders):
+        yield launches
+
+
+def sequence(batch, length, n, dtype, channels_last):
+    """``(batch, n, length)``, zero."""
+    if channels_last:
+        return torch.zeros(batch, length, n, dtype=dtype).transpose(1, 2)
+    return torch.zeros(batch, n, length, dtype=dtype)
+
+
 def record(dtype=torch.float32, minimal=False, channels_last=True, batch=16, dim=128, length=784, d_state=16, groups=1):
-    """The kernels as they are launched, forward and backward, for the arguments described."""
-
-    def sequence(n, dtype=dtype):
-        if channels_last:
-            return torch.zeros(batch, length, n, dtype=dtype).transpose(1, 2)
-        return torch.zeros(batch, n, length, dtype=dtype)
-
-    u, delta, z = (sequence(dim).requires_grad_() for _ in range(3))
+    """The scan's kernels as they are launched, forward and backward, for the arguments described."""
+    u, delta, z = (sequence(batch, length, dim, dtype, channels_last).requires_grad_() for _ in range(3))
     A, D, delta_bias, state = (torch.zeros(n) for n in ((dim, d_state), dim, dim, (batch, dim, d_state)))
-    B, C = (sequence(groups * d_state).unflatten(1, (groups, d_state)) for _ in "BC")
+    B, C = (sequence(batch, length, groups * d_state, dtype, channels_last) for _ in "BC")
+    B, C = (x.unflatten(1, (groups, d_state)) for x in (B, C))
     options = (None, None, None, None, False) if minimal else (D, z, delta_bias, state, True)
-    launches, originals = [], {name: getattr(triton_passes, f"{name}_kernel") for name in KERNELS}
-    for name, kernel in originals.items():
-        setattr(triton_passes, f"{name}_kernel", Recorder(name, kernel, launches))
-    try:
+    with recording(triton_passes) as launches:
         y, last_state = triton_kernel.scan(u, delta, A, B, C, *options)
         torch.autograd.grad([y, last_state][: 1 if minimal else 2], u, [y, last_state][: 1 if minimal else 2])
-    finally:
-        for name, kernel in originals.items():
-            setattr(triton_passes, f"{name}_kernel", kernel)
+    return launches
+
+
+def record_convolution(dtype=torch.float32, minimal=False, channels_last=True, batch=16, dim=128, length=784, width=4):
+    """The same for the convolution."""
+    x = sequence(batch, length, dim, dtype, channels_last).requires_grad_()
+    weight, bias, states = torch.zeros(dim, width), torch.zeros(dim), torch.zeros(batch, dim, width - 1)
+    with recording(convolution, "convolution-") as launches:
+        y = convolution.causal_conv1d(x, weight, *((None, None, None) if minimal else (bias, states, "silu")))
+        torch.autograd.grad(y, x, y)
     return launches
 
 
@@ -151,12 +169,22 @@ def variants(sm):
         yield "d_state=64", {"batch": 4, "d_state": 64}
 
 
+def convolution_variants(sm):
+    yield "all", {}
+    yield "half", {"dtype": torch.bfloat16 if sm >= 80 else torch.float16}
+    if sm == min(LIMITS):
+        yield "channels-first", {"channels_last": False}
+        yield "minimal", {"minimal": True}
+        yield "one", {"batch": 1, "dim": 1, "length": 1, "width": 1}
+
+
 def main(targets):
     print(*COLUMNS)
     for sm in targets:
-        for variant, options in variants(sm):
-            for kernel in record(**options):
-                print(triton.__version__, sm, kernel.name, variant, *resources(kernel, sm), flush=True)
+        for recorded, cases in ((record, variants(sm)), (record_convolution, convolution_variants(sm))):
+            for variant, options in cases:
+                for kernel in recorded(**options):
+                    print(triton.__version__, sm, kernel.name, variant, *resources(kernel, sm), flush=True)
 
 
 if __name__ == "__main__":
