@@ -18,13 +18,13 @@ What bounds it at (dim 128, length 784, d_state 16), float32, channels last, in 
 shapes, data sheets and compiled code (tests/support/compile_triton_kernel.py); no GPU has run these kernels yet::
 
                                               T4, batch 16        H100, batch 16      H100, batch 256
-                                              5 segments          16 segments         1 segment
                                               forward  backward   forward  backward   forward  backward
-    DRAM, 320 and 3350 GB/s                       131       357        13        34       200       545
-    SFU, 16 a clock and SM, 1.59, 1.98 GHz         55        89        14        24       123       263
-    instructions, 1 a clock and scheduler          55       213        14        53       142       760
+    segments                                        5         1        16        16         1         1
+    DRAM, 320 and 3350 GB/s                       177       352        18        41       200       538
+    SFU, 16 a clock and SM, 1.59, 1.98 GHz         55        63        14        24       123       263
+    instructions, 1 a clock and scheduler          55       192        14        53       142       760
 
-At batch 16 one segment would be 64 warps forward and 256 backward on 528 schedulers: at best 73 and 98 microseconds.
+At batch 16 one segment would be 64 warps forward and 256 backward on 528 schedulers: 73 and 98 microseconds at best.
 Two warps a scheduler do not hide all latency: expect 1.5 to 2 times the largest number of a column. What was measured
 (``experiments/gpu``) are the kernels before these, without segments, and forward with 8 channels a program as backward,
 which took 2.2 times the instructions.
@@ -105,16 +105,21 @@ def _schedulers(device):
     return 4 * (torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 40)
 
 
-def _split(u, A, B):
-    """How many segments the length is split into, and how many chunks each has.
+def _split(u, A, B, tile):
+    """How many segments the length is split into for programs of that tile, and how many chunks a segment has.
 
-    Two warps for every scheduler, so that one computes while the other waits. A split scan computes its exponentials
-    twice: it is one segment where that would not pay.
+    Where they are too few for every scheduler to have two, so that one computes while the other waits. As the first
+    pass computes the exponentials once more, it is one segment where fewer than four would do.
     """
-    _, _, warps, blocks = _wide(A, B)
     chunks = _cdiv(u.shape[2], CHUNK)
-    wanted = 2 * _schedulers(u.device) // max(u.shape[0] * B.shape[1] * blocks * warps, 1)
-    per_segment = chunks if wanted < 4 else max(_cdiv(chunks, min(wanted, MOST_SEGMENTS)), SHORTEST)
+
+    def wanted(tile):
+        _, _, warps, blocks = tile(A, B)
+        return 2 * _schedulers(u.device) // max(u.shape[0] * B.shape[1] * blocks * warps, 1)
+
+    if wanted(tile) < 4:
+        return 1, chunks
+    per_segment = max(_cdiv(chunks, min(wanted(_wide), MOST_SEGMENTS)), SHORTEST)  # as the first pass needs them
     return _cdiv(chunks, per_segment), per_segment
 
 
@@ -159,7 +164,7 @@ def _forward(
     delta_bias: Tensor | None, initial_state: Tensor | None, delta_softplus: bool, keep_states: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     y, last_state, states = _results(u, A, keep_states)
-    split = _split(u, A, B)
+    split = _split(u, A, B, _wide)
     carries = _carries(u, delta, A, B, B, None, delta_bias, delta_softplus, *split, False)
     kept = states if keep_states else None
     arguments = (u, delta, A, B, C, D, z, delta_bias, initial_state, carries, y, last_state, kept)
@@ -194,7 +199,7 @@ def _backward(
     delta_bias: Tensor | None, initial_state: Tensor | None, delta_softplus: bool,
     states: Tensor, dy: Tensor, dlast_state: Tensor | None,
 ) -> list[Tensor]:  # fmt: skip
-    split = _split(u, A, B)
+    split = _split(u, A, B, _narrow)
     carries = _carries(dy, delta, A, B, C, z, delta_bias, delta_softplus, *split, True)
 
     def fill(du, ddelta, dA, dB, dC, dD, dz, ddelta_bias, dinitial_state):

@@ -147,7 +147,7 @@ def test_shapes_of_real_layers(sizes, channels_last):
 @pytest.fixture
 def in_segments(monkeypatch):
     """Split every length into that many segments, of that many chunks."""
-    return lambda *split: monkeypatch.setattr(triton_kernel, "_split", lambda u, A, B: split)
+    return lambda *split: monkeypatch.setattr(triton_kernel, "_split", lambda u, A, B, tile: split)
 
 
 @pytest.mark.parametrize(
@@ -189,11 +189,21 @@ def test_a_split_scan_equals_a_whole_one(in_segments):
     assert all(error(x, y) < 2e-6 for x, y in zip(*runs, strict=True))
 
 
-@pytest.mark.parametrize("batch, split", [(1, (28, 4)), (16, (16, 7)), (64, (4, 28)), (100, (1, 112)), (256, (1, 112))])
-def test_as_many_segments_as_an_h100_needs(monkeypatch, batch, split):
+@pytest.mark.parametrize(
+    "batch, forward, backward",
+    [
+        (1, (28, 4), (28, 4)),
+        (16, (16, 7), (16, 7)),
+        (64, (4, 28), (1, 112)),
+        (100, (1, 112), (1, 112)),
+        (0, (28, 4), (28, 4)),
+    ],
+)
+def test_as_many_segments_as_an_h100_needs(monkeypatch, batch, forward, backward):
     monkeypatch.setattr(triton_kernel, "_schedulers", lambda device: 528)
     u, A, B = torch.empty(batch, 128, 784), torch.empty(128, 16), torch.empty(batch, 1, 16, 784)
-    assert triton_kernel._split(u, A, B) == split
+    assert triton_kernel._split(u, A, B, triton_kernel._wide) == forward
+    assert triton_kernel._split(u, A, B, triton_kernel._narrow) == backward
 
 
 def test_gradient_through_the_last_state_only():
