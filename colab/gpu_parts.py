@@ -150,10 +150,45 @@ def benchmark(record, seconds, rehearse) -> str:
         record.content["rows"] += found["rows"]
         record.content["commands"].append(found["command"])
         record.keep()
+        what = "what we want: of kernels the ratio of ours to the other, of calls microseconds beyond their kernels"
+        record.keep("goals", what=what, command=found["command"], unit="1 or us", values=goals(record.content["rows"]))
     if wrong:
         raise Failed("one of our own contenders is wrong or fails")
     timed = [row for row in record.content["rows"] if row["seconds"]]
     return f"{len(timed)} contenders timed, {sum(row['kernel_seconds'] is not None for row in timed)} by kernels too"
+
+
+def goals(rows) -> dict:
+    """What is wanted of the kernels on an H100: ``{goal: {"found": ..., "at most": ...}}``, of what was measured.
+
+    Kernels are compared by the time that they take by themselves; a call's overhead is what it takes beyond that.
+    """
+    found = {}
+    timed = {(row["section"], row["comparison"], row["batch"], row["name"]): row for row in rows}
+
+    def compare(section, comparison, batch, ours, other, at_most):
+        pair = [timed.get((section, comparison, batch, name), {}).get("kernel_seconds") for name in (ours, other)]
+        if all(pair):
+            name = f"{section}, {comparison}, batch {batch}: {ours} / {other}"
+            found[name] = {"found": round(pair[0] / pair[1], 3), "at most": at_most}
+
+    width = "forward + backward, width 64"
+    for batch in sorted({row["batch"] for row in rows}):
+        compare("scan", "forward", batch, "triton", "mamba_ssm", 0.5 if batch == 16 else 1.0)
+        compare("scan", "forward + backward", batch, "triton", "mamba_ssm", 1.0)
+        compare("layers", width, batch, "Mamba block", "attention", 1.0)
+        for section, comparison, ours in (
+            ("scan", "forward", "triton"),
+            ("convolution", "convolution, forward", "convolution, triton"),
+        ):
+            row = timed.get((section, comparison, batch, ours))
+            if row and row["kernel_seconds"]:
+                overhead = round(1e6 * (row["seconds"] - row["kernel_seconds"]), 1)
+                found[f"{comparison}, batch {batch}: {ours}, us beyond its kernels"] = {
+                    "found": overhead,
+                    "at most": 100,
+                }
+    return found
 
 
 def pages(record, seconds, rehearse) -> str:

@@ -82,10 +82,10 @@ LAYERS = {
 
 def convolutions(device) -> list[str]:
     """Those of ``CONVOLUTIONS`` that run on ``device``."""
-    one, found = torch.ones(1, 1, 1, device=device), []
+    inputs, found = convolution_inputs(1, 1, device, 8)[0], []
     for name, backend in CONVOLUTIONS.items():
         with contextlib.suppress(ValueError):
-            conv.causal_conv1d(one, one[0], activation="silu", backend=backend)
+            conv.causal_conv1d(**inputs, activation="silu", backend=backend)
             found.append(name)
     return found
 

@@ -1,36 +1,47 @@
-"""The short convolution of a Mamba block and its SiLU: one function, two ways to compute it.
+"""The short convolution of a Mamba block and its SiLU: one function, four ways to compute it.
 
-A depthwise, causal convolution of a few taps: every channel is a weighted sum of its own last ``width`` inputs. On a
-CPU PyTorch's convolution, and the SiLU after it, each go through memory on their own, and so do their gradients. The
-backend ``numba`` (:mod:`helpers.conv.numba_kernel`) is one pass over memory; backwards it computes the sums once more
-rather than keep them. The backend ``reference`` (:mod:`helpers.conv.reference`) is PyTorch's, on any device.
+A depthwise, causal convolution of a few taps: every channel is a weighted sum of its own last ``width`` inputs. In
+PyTorch the convolution, and the SiLU after it, each go through memory on their own, and so do their gradients. A fused
+one is one pass over memory; backwards it computes the sums once more rather than keep them.
+
+=================  ========================  ===============================================
+``triton``         ``triton_kernel``         fused on the GPU, by hand
+``causal_conv1d``  ``causal_conv1d_kernel``  upstream's CUDA kernel, where it is installed
+``numba``          ``numba_kernel``          fused on the CPU, by hand
+``reference``      ``reference``             PyTorch's: any device, any dtype
+=================  ========================  ===============================================
+
+On a GPU ours comes first: it takes any width and layout, and its gradients are the same every time. Which of the two is
+faster has not been measured yet; ``make gpu`` does.
 
 Source: Gu and Dao, arXiv 2312.00752, figure 3. Arguments are those of ``causal_conv1d_fn`` in upstream's package
 ``causal_conv1d`` (Tri Dao).
 """
 
 import functools
+import importlib.util
 
 import torch
 
-from helpers.conv import reference
+from helpers.conv import causal_conv1d_kernel, reference
 from helpers.derivatives import only_plain
 from helpers.detect import kernel_works
 
-BACKENDS = ("numba", "reference")
+BACKENDS = ("triton", "causal_conv1d", "numba", "reference")
 
 
 def causal_conv1d(x, weight, bias=None, initial_states=None, activation=None, *, backend=None):
     """A causal depthwise convolution: position t sees positions ``t - width + 1`` to t of its own channel.
 
     Args:
-        x: ``(batch, dim, length)``, floating, any strides; on the CPU a transposed view of ``(batch, length, dim)`` is
-            taken without a copy. The result has its dtype; half precision is computed in float32.
+        x: ``(batch, dim, length)``, floating, any strides; a transposed view of ``(batch, length, dim)`` is taken
+            without a copy. The result has its dtype; half precision is computed in float32.
         weight: ``(dim, width)``, the last of which belongs to the present position.
         bias: ``(dim,)``, or None.
         initial_states: ``(batch, dim, width - 1)``, the inputs before the first position. Default: zero.
         activation: ``"silu"``, or None for the convolution alone.
-        backend: one of ``BACKENDS``, or None for the fastest that can run. ``"numba"`` is for the CPU, with SiLU.
+        backend: one of ``BACKENDS``, or None for the first that can run. ``"triton"`` has no float64, ``"numba"`` needs
+            SiLU, and ``"causal_conv1d"`` takes widths from 2 to 4 and has no second derivative.
 
     Returns:
         ``(batch, dim, length)``.
@@ -56,23 +67,64 @@ def causal_conv1d(x, weight, bias=None, initial_states=None, activation=None, *,
         raise ValueError(f"activation must be None or 'silu', got {activation!r}")
     if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be None or one of {', '.join(BACKENDS)}, got {backend!r}")
-    fused = activation == "silu" and x.device.type == "cpu" and not only_plain() and numba_works()
-    if backend == "numba" and not fused:
-        raise ValueError(
-            "backend 'numba' needs a CPU, Numba and activation='silu', and runs neither under torch.func, nor in"
-            f" forward-mode differentiation, nor in torch.export; got {x.device}, {activation!r}"
-        )
-    if not fused or backend == "reference":
+    # Without a look at what else there is: what an export has patched keeps Numba from its first compilation.
+    available = BACKENDS[-1:] if only_plain() else _backends(x.device.type)
+    if backend is None:
+        backend = next(name for name in available if not _refusal(name, x, weight, initial_states, activation))
+    elif backend not in available:
+        where = "under torch.func, in forward-mode differentiation and in torch.export" if only_plain() else x.device
+        raise ValueError(f"backend must be one that runs on {where}: {', '.join(available)}; got {backend!r}")
+    elif why := _refusal(backend, x, weight, initial_states, activation):
+        raise ValueError(why)
+    if backend == "reference":
         return reference.causal_conv1d(x, weight, bias, initial_states, activation).to(x.dtype)
-    from helpers.conv import numba_kernel
-
     dtype = torch.promote_types(x.dtype, torch.float32)
     weight, bias, initial_states = (t if t is None else t.to(dtype) for t in (weight, bias, initial_states))
+    if backend == "causal_conv1d":
+        return causal_conv1d_kernel.causal_conv1d(x, weight, bias, initial_states, activation)
+    if backend == "triton":
+        from helpers.conv import triton_kernel
+
+        return triton_kernel.causal_conv1d(x, weight, bias, initial_states, activation)
+    from helpers.conv import numba_kernel
+
     x_ = x if x.dtype == torch.bfloat16 else x.to(dtype)  # the kernels read and write bfloat16 as it is
     return numba_kernel.causal_conv1d(x_, weight, bias, initial_states).to(x.dtype)
 
 
+def _refusal(name, x, weight, initial_states, activation):
+    """Why a backend that runs here cannot run on these arguments, or None."""
+    if name == "triton" and x.dtype == torch.float64:
+        return "x must be float32, float16 or bfloat16 for backend 'triton', got torch.float64"
+    if name == "causal_conv1d":
+        return causal_conv1d_kernel.refusal(x, weight, initial_states)
+    if name == "numba" and activation is None:
+        return "activation must be 'silu' for backend 'numba', got None"
+    return None
+
+
 @torch.compiler.assume_constant_result  # on a plain function: Dynamo would look through a cached one
+def _backends(device_type):
+    return tuple(name for name in BACKENDS if name == "reference" or _runs(name, device_type))
+
+
+def _runs(name, device_type):
+    if name == "numba":
+        return device_type == "cpu" and numba_works()
+    return device_type == "cuda" and _runs_on_gpu(name)
+
+
+@functools.cache
+def _runs_on_gpu(name):
+    if name == "causal_conv1d":
+        return causal_conv1d_kernel.available("cuda")
+    if not importlib.util.find_spec("triton"):
+        return False
+    from helpers import triton_math
+
+    return triton_math.available("cuda")
+
+
 def numba_works() -> bool:
     """Whether the Numba kernel compiles and runs here; if not, a warning says so, once."""
     return _numba_works()

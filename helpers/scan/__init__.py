@@ -174,7 +174,7 @@ def selective_scan(
         from helpers.scan import triton_kernel
 
         A, D, delta_bias, initial_state = (_to(dtype, x) for x in (A, D, delta_bias, initial_state))
-        B, C = (form.expand(-1, -1, -1, length) for form in (B, C))
+        B, C = (form if form.shape[-1] == length else form.expand(-1, -1, -1, length) for form in (B, C))
         y, last_state = triton_kernel.scan(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus)
     elif backend == "numba":
         from helpers.scan import numba_kernel
@@ -186,7 +186,7 @@ def selective_scan(
         y, last_state = numba_kernel.scan(u_, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus)
     else:
         y, last_state = plain.scan(u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, _PLAIN[backend])
-    y = y.to(u.dtype)
+    y = _to(u.dtype, y)
     return (y, last_state) if return_last_state else y
 
 
@@ -249,4 +249,5 @@ def _in_groups(form, groups, A, batch, length):
 
 
 def _to(dtype, tensor):
-    return None if tensor is None else tensor.to(dtype)
+    # Asked here: where nothing is to be done, Tensor.to takes microseconds to see it.
+    return tensor if tensor is None or tensor.dtype == dtype else tensor.to(dtype)

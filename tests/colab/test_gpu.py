@@ -152,6 +152,33 @@ def test_outcomes_of_tests_are_counted_and_what_failed_is_kept(tmp_path):
     assert kept["failures"] == {"b": "because", "file": "no such module"}
 
 
+def test_goals_are_told_from_what_was_measured():
+    def row(section, comparison, batch, name, seconds, kernel_seconds):
+        return dict(section=section, comparison=comparison, batch=batch, name=name, seconds=seconds,
+                    kernel_seconds=kernel_seconds)  # fmt: skip
+
+    width = "forward + backward, width 64"
+    rows = [
+        row("scan", "forward", 16, "triton", 95e-6, 20e-6),
+        row("scan", "forward", 16, "mamba_ssm", 300e-6, 80e-6),
+        row("scan", "forward", 256, "triton", 300e-6, 250e-6),
+        row("scan", "forward", 256, "mamba_ssm", 500e-6, 500e-6),
+        row("scan", "forward + backward", 16, "triton", 1e-3, 300e-6),
+        row("scan", "forward + backward", 16, "mamba_ssm", 1e-3, None),  # could not be recorded
+        row("layers", width, 16, "Mamba block", 1e-3, 600e-6),
+        row("layers", width, 16, "attention", 1e-3, 500e-6),
+        row("convolution", "convolution, forward", 16, "convolution, triton", 54e-6, 4e-6),
+    ]
+    assert gpu_parts.goals(rows) == {
+        "scan, forward, batch 16: triton / mamba_ssm": {"found": 0.25, "at most": 0.5},
+        f"layers, {width}, batch 16: Mamba block / attention": {"found": 1.2, "at most": 1.0},
+        "forward, batch 16: triton, us beyond its kernels": {"found": 75.0, "at most": 100},
+        "convolution, forward, batch 16: convolution, triton, us beyond its kernels": {"found": 50.0, "at most": 100},
+        "scan, forward, batch 256: triton / mamba_ssm": {"found": 0.5, "at most": 1.0},
+        "forward, batch 256: triton, us beyond its kernels": {"found": 50.0, "at most": 100},
+    }
+
+
 def test_what_goes_wrong_in_a_part_is_in_its_record(tmp_path, monkeypatch, capsys):
     def breaks(record, seconds, rehearse):
         record.keep("a", what="before", values=1)
@@ -182,6 +209,7 @@ def test_a_rehearsal_of_what_can_be_rehearsed_leaves_records_as_the_lab_notebook
     assert records["tests"]["measurements"]["tests"]["values"] == {"passed": 1, "failed": 0, "skipped": 0}
     timed = {(row["section"], row["batch"]) for row in records["benchmark"]["rows"] if row["seconds"]}
     assert timed == {(section, batch) for section in ("scan", "convolution", "layers") for batch in (1, 2)}
+    assert records["benchmark"]["measurements"]["goals"]["values"] == {}, "there are no kernels of a GPU"
     losses, throughput = (records["training"]["measurements"][name] for name in ("losses", "throughput"))
     assert all(difference <= gpu_parts.SAME for difference in losses["values"].values())
     assert throughput["values"].keys() == {"smnist, batch 4", "psmnist, batch 4"}

@@ -76,6 +76,13 @@ def test_way_back_written_out_equals_the_helper(every):
     assert worst_error(ours, expected) < 1e-12
 
 
+@pytest.mark.parametrize("segments", [1, 3, 16])
+def test_segments_written_out_equal_the_helper(segments):
+    arguments = definitions("04_selective_scan")["example"](100, batch=2, dim=5, d_state=3, dtype=torch.float64)
+    ours = definitions("A3_fusing_the_scan")["in_segments"](*arguments, segments)
+    assert relative_error(ours, selective_scan(*arguments)) < 1e-14
+
+
 def test_power_of_two_written_out_equals_the_helper():
     x = torch.linspace(-30, 30, 1001)
     ours = torch.from_numpy(definitions("A3_fusing_the_scan")["exp2_by_hand"](x.numpy()))

@@ -1,45 +1,54 @@
-"""Compile the kernels of helpers.scan.triton_kernel for GPUs that are not there, and say what they would occupy.
+"""Compile the kernels of helpers.scan and helpers.conv for GPUs that are not there, and say what they would occupy.
 
-``python tests/support/compile_triton_kernel.py [75 80 ...]`` launches the scan as on a GPU, takes down what the kernels
-are called with, and hands that to Triton's compiler for each compute capability. One line for each: registers and bytes
-of spilled registers (stack and local memory) a lane, bytes of shared memory a program, instructions, warps that one
-multiprocessor can hold at once, and how many instructions of the PTX compute in bfloat16.
+``python tests/support/compile_triton_kernel.py [75 80 ...]`` launches scan and convolution as on a GPU, takes down what
+the kernels are called with, and hands that to Triton's compiler for each compute capability. One line for each:
+registers and bytes of spilled registers (stack and local memory) a lane, bytes of shared memory a program,
+instructions; those of the longest loop (of a scan: over chunks), all and for the special function units; warps that one
+multiprocessor can hold at once; and how many instructions of the PTX compute in bfloat16.
 
 Not under TRITON_INTERPRET=1: Triton's interpreter and its compiler cannot share a process.
 """
 
+import contextlib
 import math
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from helpers.scan import triton_kernel
+from helpers.conv import triton_kernel as convolution
+from helpers.scan import triton_kernel, triton_passes
 
 # Per multiprocessor: programs, warps, shared memory (KiB). CUDA C++ Programming Guide, technical specifications.
 LIMITS = {75: (16, 32, 64), 80: (32, 64, 164), 89: (24, 48, 100), 90: (32, 64, 228), 100: (32, 64, 228)}
 TYPES = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}
-COLUMNS = "triton sm kernel variant registers spilled shared instructions warps_per_sm bf16_arithmetic".split()
+INSTRUCTION = r"^\s+/\*[0-9a-f]{4,}\*/\s+[^/\s]"
+COLUMNS = (
+    "triton sm kernel variant registers spilled shared instructions loop special warps_per_sm bf16_arithmetic".split()
+)
 
 
 class Recorder:
-    """Takes a kernel's place and remembers what it is launched with."""
+    """Takes a kernel's place and puts itself, with what it is launched with, on a list of launches."""
 
-    def __init__(self, kernel):
-        self.kernel = kernel
+    def __init__(self, name, kernel, launches):
+        self.name, self.kernel, self.launches = name, kernel, launches
 
     def __getitem__(self, grid):
         return self.launch
 
     def launch(self, *arguments, num_warps, enable_fp_fusion, **named):
-        self.options = {"num_warps": num_warps, "enable_fp_fusion": enable_fp_fusion}
-        self.arguments = dict(zip(self.kernel.arg_names, arguments, strict=False)) | named
+        launched = Recorder(self.name, self.kernel, self.launches)
+        launched.options = {"num_warps": num_warps, "enable_fp_fusion": enable_fp_fusion}
+        launched.arguments = dict(zip(self.kernel.arg_names, arguments, strict=False)) | named
+        self.launches.append(launched)
 
     def source(self):
         """What Triton makes of these arguments: None, 1 and multiples of 16 are known to the compiler."""
@@ -62,31 +71,63 @@ class Recorder:
         return ASTSource(self.kernel, signature, constants, attributes)
 
 
-def record(dtype=torch.float32, minimal=False, channels_last=True, batch=16, dim=128, length=784, d_state=16, groups=1):
-    """The two kernels as they are launched for the arguments described."""
+@contextlib.contextmanager
+def recording(module, prefix=""):
+    """Within it, kernels of ``module`` are not run; gives the list of their launches, named after them."""
+    launches = []
+    kernels = {name: kernel for name, kernel in vars(module).items() if name.endswith("_kernel")}
+    recorders = {name: Recorder(prefix + name.removesuffix("_kernel"), k, launches) for name, k in kernels.items()}
+    with mock.patch.multiple(module, **recorders):
+        yield launches
 
-    def sequence(n, dtype=dtype):
-        if channels_last:
-            return torch.zeros(batch, length, n, dtype=dtype).transpose(1, 2)
-        return torch.zeros(batch, n, length, dtype=dtype)
 
-    u, delta, z = (sequence(dim).requires_grad_() for _ in range(3))
+def sequence(batch, length, n, dtype, channels_last):
+    """``(batch, n, length)``, zero."""
+    if channels_last:
+        return torch.zeros(batch, length, n, dtype=dtype).transpose(1, 2)
+    return torch.zeros(batch, n, length, dtype=dtype)
+
+
+def record(dtype=torch.float32, minimal=False, channels_last=True, batch=4, dim=128, length=784, d_state=16, groups=1):
+    """The scan's kernels as they are launched, forward and backward, for the arguments described."""
+    u, delta, z = (sequence(batch, length, dim, dtype, channels_last).requires_grad_() for _ in range(3))
     A, D, delta_bias, state = (torch.zeros(n) for n in ((dim, d_state), dim, dim, (batch, dim, d_state)))
-    B, C = (sequence(groups * d_state).unflatten(1, (groups, d_state)) for _ in "BC")
+    B, C = (sequence(batch, length, groups * d_state, dtype, channels_last) for _ in "BC")
+    B, C = (x.unflatten(1, (groups, d_state)) for x in (B, C))
     options = (None, None, None, None, False) if minimal else (D, z, delta_bias, state, True)
-    kernels = [Recorder(triton_kernel._forward_kernel), Recorder(triton_kernel._backward_kernel)]
-    triton_kernel._forward_kernel, triton_kernel._backward_kernel = kernels
-    try:
+    with recording(triton_passes) as launches:
         y, last_state = triton_kernel.scan(u, delta, A, B, C, *options)
         torch.autograd.grad([y, last_state][: 1 if minimal else 2], u, [y, last_state][: 1 if minimal else 2])
-    finally:
-        triton_kernel._forward_kernel, triton_kernel._backward_kernel = (k.kernel for k in kernels)
-    return kernels
+    return launches
+
+
+def record_convolution(dtype=torch.float32, minimal=False, channels_last=True, batch=16, dim=128, length=784, width=4):
+    """The same for the convolution."""
+    x = sequence(batch, length, dim, dtype, channels_last).requires_grad_()
+    weight, bias, states = torch.zeros(dim, width), torch.zeros(dim), torch.zeros(batch, dim, width - 1)
+    with recording(convolution, "convolution-") as launches:
+        y = convolution.causal_conv1d(x, weight, *((None, None, None) if minimal else (bias, states, "silu")))
+        torch.autograd.grad(y, x, y)
+    return launches
 
 
 def tool(name, *arguments):
     path = Path(triton.__file__).parent / "backends/nvidia/bin" / name
     return subprocess.run([path, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def longest_loop(code):
+    """The instructions of the longest loop in disassembled code: that over chunks, for a sequence that has some."""
+    labels, lines, longest = {}, [], []
+    for line in code.splitlines():
+        if label := re.match(r"(\.L_\w+):", line):
+            labels[label[1]] = len(lines)
+        elif re.match(INSTRUCTION, line):
+            lines.append(line)
+            jump = re.search(r"\bBRA.*\((\.L_\w+)\)", line)
+            if jump and len(lines) - labels.get(jump[1], len(lines)) > len(longest):
+                longest = lines[labels[jump[1]] :]
+    return longest
 
 
 def resources(kernel, sm):
@@ -96,7 +137,8 @@ def resources(kernel, sm):
         cubin = Path(folder, "kernel.cubin")
         cubin.write_bytes(compiled.asm["cubin"])
         usage = dict(re.findall(r"(REG|STACK|LOCAL):(\d+)", tool("cuobjdump", "--dump-resource-usage", cubin)))
-        instructions = len(re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+[^/\s]", tool("nvdisasm", "-c", cubin), re.M))
+        code = tool("nvdisasm", "-c", cubin)
+    instructions, loop = len(re.findall(INSTRUCTION, code, re.M)), longest_loop(code)
     registers, shared, warps = int(usage["REG"]), compiled.metadata.shared, kernel.options["num_warps"]
     programs, most_warps, memory = LIMITS[sm]
     of_a_warp = math.ceil(registers * 32 / 256) * 256  # registers are handed out by the 256, to 4 schedulers with 16 K
@@ -107,28 +149,42 @@ def resources(kernel, sm):
     arithmetic = r"^\s*(?:@\S+ )?(?:fma|add|sub|mul|div|neg|abs|min|max|ex2|tanh|set|setp)(?:\.(?!f32)\w+)*\.bf16"
     bf16 = re.findall(arithmetic, compiled.asm["ptx"], re.M)
     spilled = int(usage["STACK"]) + int(usage["LOCAL"])
-    return registers, spilled, shared, instructions, programs * warps, len(bf16)
+    special = sum("MUFU" in line for line in loop)
+    return registers, spilled, shared, instructions, len(loop), special, programs * warps, len(bf16)
 
 
 def variants(sm):
-    """Every option, in float32 and in half precision; and on the oldest target all that may compile differently."""
+    """Every option, in float32 and in half precision; and on the oldest target all that may compile differently.
+
+    With a batch of 4 the length is split, with 64 it is one segment.
+    """
+    yield "all", {}
+    yield "half", {"dtype": torch.bfloat16 if sm >= 80 else torch.float16}
+    if sm == min(LIMITS):
+        yield "channels-first", {"batch": 64, "channels_last": False}
+        yield "minimal", {"batch": 64, "minimal": True}
+        yield "one", {"batch": 1, "dim": 1, "length": 1, "d_state": 1}
+        yield "odd", {"batch": 3, "dim": 6, "length": 9, "d_state": 3, "groups": 2}
+        yield "d_state=4", {"batch": 64, "d_state": 4}
+        yield "d_state=64", {"batch": 1, "d_state": 64}
+
+
+def convolution_variants(sm):
     yield "all", {}
     yield "half", {"dtype": torch.bfloat16 if sm >= 80 else torch.float16}
     if sm == min(LIMITS):
         yield "channels-first", {"channels_last": False}
         yield "minimal", {"minimal": True}
-        yield "one", {"batch": 1, "dim": 1, "length": 1, "d_state": 1}
-        yield "odd", {"batch": 3, "dim": 6, "length": 9, "d_state": 3, "groups": 2}
-        yield "d_state=4", {"d_state": 4}
-        yield "d_state=64", {"d_state": 64}
+        yield "one", {"batch": 1, "dim": 1, "length": 1, "width": 1}
 
 
 def main(targets):
     print(*COLUMNS)
     for sm in targets:
-        for variant, options in variants(sm):
-            for name, kernel in zip(("forward", "backward"), record(**options), strict=True):
-                print(triton.__version__, sm, name, variant, *resources(kernel, sm), flush=True)
+        for recorded, cases in ((record, variants(sm)), (record_convolution, convolution_variants(sm))):
+            for variant, options in cases:
+                for kernel in recorded(**options):
+                    print(triton.__version__, sm, kernel.name, variant, *resources(kernel, sm), flush=True)
 
 
 if __name__ == "__main__":

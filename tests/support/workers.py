@@ -13,6 +13,7 @@ import pytest
 
 SHARE = {
     "the processes of own_process.py": (
+        "helpers/conv/test_triton_kernel.py",
         "helpers/layers/test_mamba_equals_upstream.py",
         "helpers/scan/test_triton_kernel.py",
         "helpers/scan/test_upstream_scan.py",

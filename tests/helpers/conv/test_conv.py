@@ -10,7 +10,7 @@ from helpers import conv
 from helpers.conv import causal_conv1d
 
 SHAPES = [(2, 20, 9, 4), (1, 16, 1, 4), (3, 5, 50, 2), (2, 33, 2, 4), (2, 3, 17, 1), (1, 32, 16, 7)]
-BACKENDS = [name for name in conv.BACKENDS if name != "numba" or conv.numba_works()]
+BACKENDS = conv._backends("cpu")  # those of a GPU have tests of their own
 needs_numba = pytest.mark.skipif("numba" not in BACKENDS, reason="Numba cannot be used here")
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -123,8 +123,34 @@ def test_without_its_kernel_pytorch_takes_over(monkeypatch):
     expected = fused(**given)
     monkeypatch.setattr(conv, "numba_works", lambda: False)
     assert error(fused(**given), expected) < 1e-6
-    with pytest.raises(ValueError, match=r"backend 'numba' needs a CPU, Numba and .*; got cpu, 'silu'"):
+    with pytest.raises(ValueError, match="backend must be one that runs on cpu: reference; got 'numba'"):
         fused(**given, backend="numba")
+
+
+@pytest.mark.parametrize(
+    "runs, change, chosen",
+    [
+        (("triton", "causal_conv1d"), {}, "triton"),
+        (("causal_conv1d",), {}, "causal_conv1d"),
+        (("causal_conv1d",), {"weight": torch.zeros(20, 5)}, "reference"),  # it is for widths up to 4
+        (("triton",), {"x": torch.zeros(2, 20, 9, dtype=torch.float64)}, "reference"),
+        (("triton",), {"activation": None}, "triton"),
+        ((), {}, "reference"),
+    ],
+)
+def test_the_first_backend_that_can_is_chosen(monkeypatch, runs, change, chosen):
+    """As on a GPU: no kernel is there, and who is asked says so."""
+    pytest.importorskip("triton", reason="Triton is not installed: it is for Linux")
+    from helpers.conv import causal_conv1d_kernel, reference, triton_kernel
+
+    asked = []
+    modules = {"triton": triton_kernel, "causal_conv1d": causal_conv1d_kernel, "reference": reference}
+    for name, module in modules.items():
+        monkeypatch.setattr(module, "causal_conv1d", lambda x, *rest, name=name: asked.append(name) or x)
+    monkeypatch.setattr(conv, "_runs", lambda name, device_type: name in runs)
+    given = {**inputs(2, 20, 9, 4, without=("initial_states",)), "activation": "silu", **change}
+    causal_conv1d(**given)
+    assert asked == [chosen]
 
 
 @needs_numba
@@ -157,8 +183,11 @@ def test_asks_for_its_own_kernel_and_not_for_the_scans():
         ({"initial_states": torch.zeros(2, 20, 4)}, r"initial_states must be \(2, 20, 3\), got \(2, 20, 4\)"),
         ({"bias": torch.zeros(20, device="meta")}, "bias must be on cpu, where x is, got meta"),
         ({"activation": "relu"}, "activation must be None or 'silu', got 'relu'"),
-        ({"backend": "triton"}, "backend must be None or one of numba, reference, got 'triton'"),
-        ({"backend": "numba"}, "backend 'numba' needs .* activation='silu', .*; got cpu, None"),
+        ({"backend": "cuda"}, "backend must be None or one of triton, causal_conv1d, numba, reference, got 'cuda'"),
+        ({"backend": "triton"}, "backend must be one that runs on cpu: .*reference; got 'triton'"),
+        pytest.param(
+            {"backend": "numba"}, "activation must be 'silu' for backend 'numba', got None", marks=needs_numba
+        ),
     ],
 )
 def test_errors_name_the_argument(change, said):

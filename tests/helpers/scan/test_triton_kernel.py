@@ -114,7 +114,7 @@ def test_every_combination_of_options(without, delta_softplus, through):
             {"length": 8, "d_state": 1},
             {"length": 22, "dim": 2},
             {"batch": 1, "dim": 10, "groups": 2, "d_state": 5, "length": 3},
-            {"batch": 1, "dim": 18, "d_state": 2, "length": 3},  # 16 channels in a program, and two more
+            {"batch": 1, "dim": 34, "d_state": 2, "length": 3},  # 32 channels in a program, and two more; backwards 16
             {"batch": 1, "dim": 19, "d_state": 33, "length": 4},  # several warps a program
             {"batch": 1, "dim": 6, "groups": 6, "length": 2},
         ),
@@ -133,6 +133,8 @@ def test_shapes(sizes, channels_last):
         {"batch": 32, "dim": 2, "d_state": 16, "length": 784},
         {"batch": 3, "dim": 200, "d_state": 64, "groups": 2, "length": 1000},
         {"batch": 2, "dim": 24, "d_state": 256, "length": 50},
+        {"batch": 100, "dim": 128, "d_state": 16, "length": 100},  # one segment
+        {"batch": 1, "dim": 128, "d_state": 16, "length": 5_000},  # as many as there may be
     ],
     ids=str,
 )
@@ -140,6 +142,68 @@ def test_shapes_of_real_layers(sizes, channels_last):
     if DEVICE == "cpu":
         pytest.skip("there is no GPU here, and the interpreter would take hours")
     check(arguments(**sizes, channels_last=channels_last))
+
+
+@pytest.fixture
+def in_segments(monkeypatch):
+    """Split every length into that many segments, of that many chunks."""
+    return lambda *split: monkeypatch.setattr(triton_kernel, "_split", lambda u, A, B, tile: split)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"split": (3, 1), "batch": 1, "length": 20, "groups": 3},  # the last chunk is not full
+        *slow(
+            {"split": (2, 2), "length": 22, "channels_last": True},
+            {"split": (6, 1), "batch": 1, "length": 36},  # more than are joined at once
+            {"split": (2, 1), "batch": 1, "dim": 9, "length": 14, "d_state": 16},  # several programs
+            {"split": (2, 1), "batch": 1, "dim": 19, "d_state": 33, "length": 8},  # several warps a program
+        ),
+    ],
+    ids=str,
+)
+def test_segments(in_segments, case):
+    sizes = dict(case)
+    in_segments(*sizes.pop("split"))
+    check(arguments(**sizes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delta_softplus", [False, True])
+@pytest.mark.parametrize("through", [("y",), ("last_state",)], ids="-".join)
+@pytest.mark.parametrize("without", [("z",), ("initial_state",), OPTIONAL], ids="-".join)
+def test_options_in_segments(in_segments, without, delta_softplus, through):
+    in_segments(2, 1)
+    check(arguments(batch=1, length=9, without=without), delta_softplus, through)
+
+
+def test_a_split_scan_equals_a_whole_one(in_segments):
+    """Where states live long and a carry passes through many segments."""
+    given, runs = arguments(batch=1, dim=2, length=49), []
+    given["A"] = (given["A"].detach() / 50).requires_grad_()
+    for split in ((1, 7), (7, 1)):
+        in_segments(*split)
+        results = triton_kernel.scan(**given, delta_softplus=True)
+        runs.append([*results, *torch.autograd.grad(results, list(given.values()), results)])
+    assert all(error(x, y) < 2e-6 for x, y in zip(*runs, strict=True))
+
+
+@pytest.mark.parametrize(
+    "batch, forward, backward",
+    [
+        (1, (28, 4), (28, 4)),
+        (16, (16, 7), (16, 7)),
+        (64, (4, 28), (1, 112)),
+        (100, (1, 112), (1, 112)),
+        (0, (28, 4), (28, 4)),
+    ],
+)
+def test_as_many_segments_as_an_h100_needs(monkeypatch, batch, forward, backward):
+    monkeypatch.setattr(triton_kernel, "_schedulers", lambda device: 528)
+    u, A, B = torch.empty(batch, 128, 784), torch.empty(128, 16), torch.empty(batch, 1, 16, 784)
+    assert triton_kernel._split(u, A, B, triton_kernel._wide) == forward
+    assert triton_kernel._split(u, A, B, triton_kernel._narrow) == backward
 
 
 def test_gradient_through_the_last_state_only():
@@ -225,7 +289,9 @@ def test_large_steps_forget_and_their_gradients_are_right():
 
 
 @pytest.mark.slow
-def test_the_same_every_time():
+@pytest.mark.parametrize("split", [(1, 2), (2, 1)], ids=["whole", "split"])
+def test_the_same_every_time(in_segments, split):
+    in_segments(*split)
     runs = []
     for _ in range(2):
         given = arguments(batch=1, dim=9, d_state=16)
