@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, PercentFormatter
 
-from helpers.plots.style import BLUE, RED, in_style, show_image, styled
+from helpers.plots.style import BLUE, LINES, RED, in_style, show_image, styled
 
 
 @styled
@@ -67,10 +67,11 @@ def costs_of_layers(panels, forecasts):
             if further := forecasts.get(label, {}).get(name):
                 last = list(costs.items())[-1:] + list(further.items())
                 axes.plot(*zip(*last, strict=True), color=color, linestyle=":", marker=marker, fillstyle="none")
-        axes.set(xscale="log", yscale="log", xlabel="positions", ylabel=label)
+        axes.set(xscale="log", yscale="log", xlabel="positions")
+        axes.set_ylabel(label, fontsize=9)
         axes.set_xticks([256, 1024, 4096, 16_384, 65_536], ["256", "1,024", "4,096", "16,384", "65,536"], fontsize=8)
         low, high = axes.get_ylim()
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if high < 300 * low else (1,)))
         axes.yaxis.set_major_formatter("{x:,g}")
         axes.minorticks_off()
     handles = {}
@@ -83,7 +84,8 @@ def costs_of_layers(panels, forecasts):
 def copying_beyond(lengths, accuracies, chance):
     """Accuracy at lengths that were never trained on: ``{name: one list for each seed}``, the mean and the range."""
     _, axes = plt.subplots(figsize=(8, 3.6))
-    for (name, seeds), (color, marker, dashes) in in_style(accuracies.items()):
+    for number, ((name, seeds), (color, marker, dashes)) in enumerate(in_style(accuracies.items())):
+        color = color if number < len(LINES) else ("black", "#888888")[number % 2]  # not one of the others again
         columns = list(zip(*seeds, strict=True))
         means = [sum(column) / len(column) for column in columns]
         axes.plot(lengths, means, color=color, marker=marker, linestyle=dashes, label=name)
