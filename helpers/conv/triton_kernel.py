@@ -189,6 +189,8 @@ def _launch(kernel, x, weight, silu, first, programs, arguments, strided):
     lanes = min(LANES, triton.next_power_of_2(max(batch * dim, 1)))
     constants = {"SILU": silu, "WIDTH": width, "TAPS": _taps(width), "POSITIONS": POSITIONS, "LANES": lanes}
     options = {"num_warps": max(lanes // 32, 1), "enable_fp_fusion": True}
+    if kernel is backward_kernel and x.dtype != torch.float32:  # left alone, the compiler gives it too few, and spills
+        options["maxnreg"] = 255
     strides = [None if x is None else x.stride() for x in strided]
     with torch.cuda.device_of(x):  # no effect on a CPU, where Triton's interpreter can run the kernels
         kernel[(triton.cdiv(batch * dim, lanes), programs)](

@@ -21,13 +21,13 @@ shapes, data sheets and compiled code (tests/support/compile_triton_kernel.py); 
                                               forward  backward   forward  backward   forward  backward
     segments                                        5         1        16        16         1         1
     DRAM, 320 and 3350 GB/s                       177       352        18        41       200       538
-    SFU, 16 a clock and SM, 1.59, 1.98 GHz         55        63        14        24       123       263
-    instructions, 1 a clock and scheduler          55       192        14        53       142       760
+    SFU, 16 a clock and SM, 1.59, 1.98 GHz         55        63        14        23       123       260
+    instructions, 1 a clock and scheduler          54       192        14        53       140       754
 
-At batch 16 one segment would be 64 warps forward and 256 backward on 528 schedulers: 73 and 98 microseconds at best.
+At batch 16 one segment would be 64 warps forward and 256 backward on 528 schedulers: 72 and 97 microseconds at best.
 Two warps a scheduler do not hide all latency: expect 1.5 to 2 times the largest number of a column. What was measured
 (``experiments/gpu``) are the kernels before these, without segments, and forward with 8 channels a program as backward,
-which took 2.2 times the instructions.
+which took 2.3 times the instructions.
 
 Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", arXiv 2312.00752, section 3.3.2.
 """
@@ -131,11 +131,12 @@ def _launch(kernel, u, A, B, delta_softplus, tile, segments, per_segment, argume
     (batch, dim, length), groups = u.shape, B.shape[1]
     strides = [None if x is None else x.stride() for x in strided]
     sizes = (dim, groups, length, batch, _cdiv(length, CHUNK), per_segment)
+    # Two warps a scheduler are meant to be there: all registers that they can have. Left alone the compiler makes room
+    # for three, and spills.
+    options = {"num_warps": warps, "maxnreg": min(255, 2048 // warps), "enable_fp_fusion": True}
     constants |= {"SOFTPLUS": delta_softplus, "CHUNK": CHUNK, "d_state": A.shape[1], "N": n, "CHANNELS": channels}
     with torch.cuda.device_of(u):  # no effect on a CPU, where Triton's interpreter can run the kernels
-        kernel[(batch * groups * blocks, segments)](
-            *arguments, *strides, *sizes, **constants, num_warps=warps, enable_fp_fusion=True
-        )
+        kernel[(batch * groups * blocks, segments)](*arguments, *strides, *sizes, **constants, **options)
 
 
 def _carries(x, delta, A, B, R, gate, delta_bias, delta_softplus, segments, per_segment, backward):

@@ -87,19 +87,19 @@ def carry_kernel(
         start, by = ((chunks - done) * CHUNK - 1, -1) if BACKWARD else (done * CHUNK, 1)
         xs = _rows(x, x_strides, batch, c, c_end, start, by, CHUNK)
         deltas = _rows(delta, delta_strides, batch, c, c_end, start, by, CHUNK)
+        Rs = _rows(R + group * R_strides[3], R_strides, batch, n, n_end, start, by, CHUNK)
         gates = _rows(gate, gate_strides, batch, c, c_end, start, by, CHUNK)
         for k in tl.static_range(CHUNK):
             t, x_t = start + by * k, xs[k]
             _, step = _step(deltas[k] + delta_bias, t < c_end, SOFTPLUS)
             steps += step
-            R_t = _row(R + group * R_strides[3], R_strides, batch, n, n_end, t)
             decay = tl.exp2(step[None, :] * A)
             if BACKWARD:
                 if gate is not None:
                     x_t *= gates[k] * sigmoid(gates[k])
-                h = decay * (h + x_t[None, :] * R_t[:, None])
+                h = decay * (h + x_t[None, :] * Rs[k][:, None])
             else:
-                h = decay * h + (step * x_t)[None, :] * R_t[:, None]
+                h = decay * h + (step * x_t)[None, :] * Rs[k][:, None]
     carry = carries + (tl.program_id(1) * batches + batch) * dim * (d_state + 1)
     tl.store(carry + tile, h, mask)
     tl.store(carry + dim * d_state + c, steps, c_end > 0)
@@ -125,14 +125,14 @@ def forward_kernel(
         start = chunk * CHUNK
         us = _rows(u, u_strides, batch, c, c_end, start, 1, CHUNK)
         deltas = _rows(delta, delta_strides, batch, c, c_end, start, 1, CHUNK)
+        Bs = _rows(B + group * B_strides[3], B_strides, batch, n, n_end, start, 1, CHUNK)
+        Cs = _rows(C + group * C_strides[3], C_strides, batch, n, n_end, start, 1, CHUNK)
         zs = _rows(z, z_strides, batch, c, c_end, start, 1, CHUNK)
         for k in tl.static_range(CHUNK):
             t = start + k
             _, step = _step(deltas[k] + delta_bias, t < c_end, SOFTPLUS)
-            B_t = _row(B + group * B_strides[3], B_strides, batch, n, n_end, t)
-            C_t = _row(C + group * C_strides[3], C_strides, batch, n, n_end, t)
-            h = tl.exp2(step[None, :] * A) * h + (step * us[k])[None, :] * B_t[:, None]
-            y_t = tl.sum(C_t[:, None] * h, 0) + D * us[k]
+            h = tl.exp2(step[None, :] * A) * h + (step * us[k])[None, :] * Bs[k][:, None]
+            y_t = tl.sum(Cs[k][:, None] * h, 0) + D * us[k]
             if z is not None:
                 y_t *= zs[k] * sigmoid(zs[k])
             tl.store(y + batch * y_strides[0] + c * y_strides[1] + t * y_strides[2], y_t, t < c_end)

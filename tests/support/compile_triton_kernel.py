@@ -44,10 +44,11 @@ class Recorder:
     def __getitem__(self, grid):
         return self.launch
 
-    def launch(self, *arguments, num_warps, enable_fp_fusion, **named):
+    def launch(self, *arguments, **named):
         launched = Recorder(self.name, self.kernel, self.launches)
-        launched.options = {"num_warps": num_warps, "enable_fp_fusion": enable_fp_fusion}
-        launched.arguments = dict(zip(self.kernel.arg_names, arguments, strict=False)) | named
+        names = self.kernel.arg_names
+        launched.options = {name: value for name, value in named.items() if name not in names}
+        launched.arguments = dict(zip(names, arguments, strict=False)) | {n: x for n, x in named.items() if n in names}
         self.launches.append(launched)
 
     def source(self):

