@@ -158,8 +158,8 @@ def backward_kernel(
     dh = load(dlast_state, batch * dim * d_state + tile, mask)  # the gradient of h, from all that comes after
     dh = _join(dh, A, carries, batch, batches, dim, c, c_end, tile, mask, d_state)
     first = tl.program_id(1) * per_segment
-    for done in range(first, tl.minimum(first + per_segment, chunks)):
-        chunk = chunks - 1 - done
+    last = chunks - tl.minimum(first + per_segment, chunks)
+    for chunk in range(chunks - 1 - first, last - 1, -1):
         start = chunk * CHUNK
         us = _rows(u, u_strides, batch, c, c_end, start, 1, CHUNK)
         deltas = _rows(delta, delta_strides, batch, c, c_end, start, 1, CHUNK)
