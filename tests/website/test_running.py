@@ -21,6 +21,7 @@ def says(monkeypatch, capsys, here, backend, answer):
 
     monkeypatch.setattr(verify, "verify", proof)
     monkeypatch.setattr(install, "present", lambda: False)
+    monkeypatch.setattr(install, "version", lambda: None)
     monkeypatch.setattr(install, "missing", lambda requirements: [])
     monkeypatch.setattr(machine, "probe", lambda deadline: here)
     monkeypatch.setattr(python_part, "ready", lambda: "")
@@ -59,6 +60,7 @@ def test_a_wheel_that_fits_and_one_that_is_wrong(monkeypatch, capsys):
     monkeypatch.setattr(install, "install", lambda *given: None)
     monkeypatch.setattr(install, "uninstall", lambda deadline: True)
     monkeypatch.setattr(install, "present", lambda: False)
+    monkeypatch.setattr(install, "version", lambda: None)
     monkeypatch.setattr(verify, "verify", fails)
     monkeypatch.setattr(setup.fetch, "fetch", lambda wheel, folder, deadline: ROOT / "build" / "no-such-wheel")
     first = wheels.fitting(gpu())[:1]
