@@ -3,10 +3,10 @@
 ``mnist`` makes sequences of pixels. ``simd``, ``jit`` and ``threads`` are what the CPU kernels are made of,
 ``triton_math`` what the GPU kernels are; ``detect`` tries whether they work, and ``derivatives`` is what else PyTorch
 may ask of them. ``scan`` runs the selective scan, ``ssd`` Mamba-2's, and ``conv`` the short convolution; ``testing``
-says what they are held against. ``layers`` carry information from position to position. ``checkpoint`` saves and
-loads, ``models`` are the classifiers, ``experiments`` reads what was trained and measured before. ``train`` fits and
-evaluates, ``plots`` draws, ``benchmark`` measures. ``files``, ``timing``, ``machine`` and ``cuda_graph`` serve them
-all. Imports only point backwards.
+says what they are held against. ``layers`` carry information from position to position. ``checkpoint`` saves and loads,
+``models`` are classifiers and generator, ``copying`` a task of any length, ``experiments`` reads what was trained and
+measured before. ``train`` fits and evaluates, ``inspect`` looks inside, ``plots`` draws, ``benchmark`` measures.
+``files``, ``timing``, ``machine`` and ``cuda_graph`` serve them all. Imports only point backwards.
 """
 
 import os

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 
 import pytest
 from repository import ROOT
@@ -36,3 +37,13 @@ def test_the_rate_was_chosen_on_validation_sequences(name):
 
 def test_the_lab_notebook_has_the_table():
     assert copying.table(RECORD) in (ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_lab_notebook_says_what_truncation_costs():
+    text = re.sub(r"\s+", " ", (ROOT / "experiments" / "README.md").read_text(encoding="utf-8"))
+    for piece in ("16", "8"):
+        first, second, third = (
+            ", ".join(f"{100 * share:.0f}" for share in seed) for seed in RECORD["truncated"][piece]
+        )
+        assert f"pieces of {piece}, {first}; {second}; and {third} %" in text
+    assert min(min(seed) for seed in RECORD["truncated"]["32"]) >= 0.999

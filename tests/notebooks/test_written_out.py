@@ -261,3 +261,12 @@ def test_copying_written_out_equals_the_helper(fixed):
     for ours, theirs in zip(page["copying"](9, fixed, 4, 50), copying.copying(9, fixed, 4, 50), strict=True):
         assert torch.equal(ours, theirs)
     assert (page["TOKENS"], page["QUESTION"], page["COPIES"]) == (copying.TOKENS, copying.QUESTION, copying.COPIES)
+
+
+@torch.no_grad()
+def test_reading_in_pieces_written_out_equals_the_helper():
+    torch.manual_seed(0)
+    model = copying.CopyingModel("mamba", 16).double()
+    sequences, _ = copying.copying_batches(3, 40, 0, 3)[0]
+    theirs = definitions("09_longer_sequences")["read_in_pieces"](model, sequences, 8)
+    assert relative_error(theirs, copying.InPieces(model, 8)(sequences)) < 1e-12
