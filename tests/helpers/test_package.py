@@ -14,7 +14,7 @@ HELPERS = ROOT / "helpers"
 # The order in which data flows: a module imports from its own folder, and from what stands before that.
 ORDER = (
     "files timing machine cuda_graph mnist derivatives detect simd jit threads triton_math scan conv ssd testing layers"
-    " checkpoint models copying experiments train inspect plots benchmark"
+    " checkpoint models copying experiments train inspect plots benchmark exercises"
 ).split()
 
 
