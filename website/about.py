@@ -6,6 +6,7 @@ of results, each with the name of the record that its numbers come from, and the
 
 import ast
 import html
+import itertools
 import json
 import math
 import re
@@ -80,6 +81,27 @@ def path_table() -> str:
 def toctree(appendix: bool) -> str:
     """The names of the notebooks for a table of contents: the book, or its appendices."""
     return "\n".join(Path(page["file"]).stem for page in links.pages() if page["appendix"] == appendix)
+
+
+def exercises() -> str:
+    """The exercises of all notebooks by page: the headings in front of the cells with that tag, each with its link."""
+    parts = []
+    for page in links.pages():
+        notebook = nbformat.read(ROOT / "notebooks" / page["file"], as_version=4)
+        titles = [
+            text.source.splitlines()[0].lstrip("# ")
+            for text, cell in itertools.pairwise(notebook.cells)
+            if "exercise" in cell.metadata.get("tags", [])
+        ]
+        if titles:
+            places = [f"* [{title}]({page['file']}#{_anchor(title)})" for title in titles]
+            parts.append(f"**[{links.title(notebook)}]({page['file']})**\n\n" + "\n".join(places))
+    return "```{container} exercises\n\n" + "\n\n".join(parts) + "\n```"
+
+
+def _anchor(title: str) -> str:
+    """What a heading is linked by, as GitHub and MyST do it."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
 # --- results ----------------------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ def fill(path: Path) -> None:
     made = {
         "colab": about.source("colab/README.md"),
         "contributing": about.source("CONTRIBUTING.md"),
+        "exercises": about.exercises(),
         "experiments": about.source("experiments/README.md"),
         "folder": links.setting()["repository"].partition("/")[2],
         "reading": explorables.markup(explorables.on("index")[0]),
@@ -96,8 +97,8 @@ def gather(notebooks: Path, source: Path) -> None:
     """Everything that Sphinx reads, in one folder."""
     others = shutil.ignore_patterns("__pycache__", "*.py", "*.json", "*.gif", "_templates", "stills")
     shutil.copytree(HERE, source, ignore=others, dirs_exist_ok=True)
-    fill(source / "index.md")
-    fill(source / "running.md")
+    for name in ("exercises", "index", "running"):
+        fill(source / f"{name}.md")
     for page in links.pages():
         write_notebook(page, notebooks / page["file"], source / page["file"])
     write_reference(source / "helpers")

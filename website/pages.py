@@ -13,7 +13,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
 HERE = Path(__file__).parent
-TRY = ["explorable.js", "mamba.js", "digit.js", "try.js"]
+SCRIPTS = {"try": ["explorable.js", "mamba.js", "digit.js", "try.js"], "exercises": ["exercises.js"]}
 SYMBOLS = "in the list of symbols"
 # What screen readers miss in the theme.
 MENDS = {
@@ -89,7 +89,7 @@ def add_preview(app, pagename, templatename, context, doctree):
     context["description"] = describe(doctree)
     context["preview"] = about.address() + "_static/preview.png"
     context["address"] = about.address() + app.builder.get_target_uri(pagename)
-    context["scripts_of_page"] = TRY if pagename == "try" else explorables.scripts(pagename)
+    context["scripts_of_page"] = SCRIPTS.get(pagename) or explorables.scripts(pagename)
 
 
 def finish(app, error):
