@@ -4,6 +4,7 @@ One for each exercise at the end of a page, ``check_zero_order_hold(yours)`` and
 a notebook: ✓, or ✗ with what is wrong, or ○ while there is nothing to check. The answers folded on the page pass.
 """
 
+from helpers.exercises.inside import check_implicit_matrix, check_probe
 from helpers.exercises.scan import (
     check_gates,
     check_join,
@@ -15,9 +16,11 @@ from helpers.exercises.state_space import check_kernel, check_selective_task, ch
 
 __all__ = [
     "check_gates",
+    "check_implicit_matrix",
     "check_join",
     "check_kernel",
     "check_loop",
+    "check_probe",
     "check_scan_backward",
     "check_selective_task",
     "check_unbind",
