@@ -5,6 +5,7 @@ a notebook: ✓, or ✗ with what is wrong, or ○ while there is nothing to che
 """
 
 from helpers.exercises.inside import check_implicit_matrix, check_probe
+from helpers.exercises.longer import check_half_life, check_pieces
 from helpers.exercises.scan import (
     check_gates,
     check_join,
@@ -16,10 +17,12 @@ from helpers.exercises.state_space import check_kernel, check_selective_task, ch
 
 __all__ = [
     "check_gates",
+    "check_half_life",
     "check_implicit_matrix",
     "check_join",
     "check_kernel",
     "check_loop",
+    "check_pieces",
     "check_probe",
     "check_scan_backward",
     "check_selective_task",
