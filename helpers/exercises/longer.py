@@ -20,7 +20,7 @@ def _read(piece, state):
 
 @exercise
 def check_pieces(yours):
-    """``in_pieces(read, x, size, state) -> (y, state)``, where ``read(piece, state) -> (y, state)``.
+    """``piece_by_piece(read, x, size, state) -> (y, state)``, where ``read(piece, state) -> (y, state)``.
 
     Pieces are ``(batch, at most size, dim)``; ``x`` is longer, and ``y`` what ``read(x, state)`` would return of it.
     """
