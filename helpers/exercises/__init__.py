@@ -4,6 +4,9 @@ One for each exercise at the end of a page, ``check_zero_order_hold(yours)`` and
 a notebook: ✓, or ✗ with what is wrong, or ○ while there is nothing to check. The answers folded on the page pass.
 """
 
+from helpers.exercises.heads import check_chunked, check_rotation, check_segment_sum, check_trapezoid
+from helpers.exercises.inside import check_implicit_matrix, check_probe
+from helpers.exercises.longer import check_half_life, check_pieces
 from helpers.exercises.scan import (
     check_gates,
     check_join,
@@ -14,12 +17,20 @@ from helpers.exercises.scan import (
 from helpers.exercises.state_space import check_kernel, check_selective_task, check_zero_order_hold
 
 __all__ = [
+    "check_chunked",
     "check_gates",
+    "check_half_life",
+    "check_implicit_matrix",
     "check_join",
     "check_kernel",
     "check_loop",
+    "check_pieces",
+    "check_probe",
+    "check_rotation",
     "check_scan_backward",
+    "check_segment_sum",
     "check_selective_task",
+    "check_trapezoid",
     "check_unbind",
     "check_zero_order_hold",
 ]
