@@ -11,15 +11,29 @@ from helpers.exercises.scan import (
     check_scan_backward,
     check_unbind,
 )
+from helpers.exercises.sequences import (
+    check_flatten,
+    check_fold,
+    check_interval,
+    check_order_blind,
+    check_restore,
+    check_snake,
+)
 from helpers.exercises.state_space import check_kernel, check_selective_task, check_zero_order_hold
 
 __all__ = [
+    "check_flatten",
+    "check_fold",
     "check_gates",
+    "check_interval",
     "check_join",
     "check_kernel",
     "check_loop",
+    "check_order_blind",
+    "check_restore",
     "check_scan_backward",
     "check_selective_task",
+    "check_snake",
     "check_unbind",
     "check_zero_order_hold",
 ]
