@@ -4,6 +4,7 @@ One for each exercise at the end of a page, ``check_zero_order_hold(yours)`` and
 a notebook: ✓, or ✗ with what is wrong, or ○ while there is nothing to check. The answers folded on the page pass.
 """
 
+from helpers.exercises.block import check_block_step, check_causal_conv
 from helpers.exercises.scan import (
     check_gates,
     check_join,
@@ -22,6 +23,8 @@ from helpers.exercises.sequences import (
 from helpers.exercises.state_space import check_kernel, check_selective_task, check_zero_order_hold
 
 __all__ = [
+    "check_block_step",
+    "check_causal_conv",
     "check_flatten",
     "check_fold",
     "check_gates",
