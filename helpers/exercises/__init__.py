@@ -5,6 +5,7 @@ a notebook: ✓, or ✗ with what is wrong, or ○ while there is nothing to che
 """
 
 from helpers.exercises.block import check_block_step, check_causal_conv
+from helpers.exercises.classifier import check_is_causal, check_prefix_answers, check_settled
 from helpers.exercises.scan import (
     check_gates,
     check_join,
@@ -29,13 +30,16 @@ __all__ = [
     "check_fold",
     "check_gates",
     "check_interval",
+    "check_is_causal",
     "check_join",
     "check_kernel",
     "check_loop",
     "check_order_blind",
+    "check_prefix_answers",
     "check_restore",
     "check_scan_backward",
     "check_selective_task",
+    "check_settled",
     "check_snake",
     "check_unbind",
     "check_zero_order_hold",

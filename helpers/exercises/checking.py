@@ -42,7 +42,8 @@ def exercise(check):
         except Mistake as mistake:
             print(f"✗ {name}: {mistake}")
         except Exception as error:  # of the answer: what is expected of its results has been asked for
-            print(f"✗ {name}: your code stops with {type(error).__name__}: {error}{_line(error)}")
+            says = str(error).partition("\n")[0]
+            print(f"✗ {name}: your code stops with {type(error).__name__}: {says}{_line(error)}")
         else:
             print(f"✓ {name}")
 

@@ -72,6 +72,10 @@ def check_twice(yours):
     expect(torch.equal(tensors(yours, x, y=(2,)), 2 * x), "not twice")
 
 
+def stops(x):
+    raise ValueError("one line\nand another")
+
+
 @pytest.mark.parametrize(
     "yours, says",
     [
@@ -83,6 +87,7 @@ def check_twice(yours):
         (lambda x: x.mul_(2), "changes one of its arguments"),
         (lambda x: x.no_such_thing, "AttributeError: 'Tensor' object has no attribute 'no_such_thing', at `"),
         (lambda x: torch.zeros(2) @ torch.zeros(3), "your code stops with RuntimeError"),
+        (stops, "your code stops with ValueError: one line, at `raise ValueError"),
         (3, "hand over the function itself, not an int"),
     ],
 )  # fmt: skip

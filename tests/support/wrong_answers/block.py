@@ -72,6 +72,43 @@ def counted_from_the_end(x, taps, window):
     return read(x, taps, window), torch.cat([window, x], -1)[..., 1 - taps.shape[1] or None :]
 
 
+@wrong("causal_conv", "here it's felt at 2, 3, 4, 5")
+def a_step_late(x, taps, window):
+    x = torch.cat([window, x], -1)
+    return F.pad(read(x[..., window.shape[-1] : -1], taps, window), (1, 0)), x[..., -window.shape[-1] :]
+
+
+@wrong("causal_conv", "too much or little at 1")
+def taps_averaged(x, taps, window):
+    y, kept = read(x, taps, window), torch.cat([window, x], -1)[..., x.shape[-1] :]
+    return y / taps.shape[1], kept
+
+
+@wrong("causal_conv", "of 2 sequences, sequence 1 is the first wrong")
+def one_sequence(x, taps, window):
+    return read(x, taps, window)[:1].expand_as(x), torch.cat([window, x], -1)[..., x.shape[-1] :]
+
+
+@wrong("causal_conv", "right for a window of zeros; for another, y[0] is the first that is wrong")
+def window_reversed(x, taps, window):
+    return read(x, taps, window.flip(-1)), torch.cat([window, x], -1)[..., x.shape[-1] :]
+
+
+@wrong("causal_conv", "the new window runs backwards, newest first")
+def newest_in_front(x, taps, window):
+    return read(x, taps, window), torch.cat([window, x], -1)[..., x.shape[-1] :].flip(-1)
+
+
+@wrong("causal_conv", "y has numbers that aren't finite")
+def never_written(x, taps, window):
+    return torch.full_like(x, torch.nan), window
+
+
+@wrong("causal_conv", "a number at position 1 isn't felt anywhere")
+def nothing_there(x, taps, window):
+    return torch.zeros_like(x), window
+
+
 def step(
     block,
     x,
@@ -79,7 +116,9 @@ def step(
     h,
     reads,
     halves=lambda x, z: (x, z),
-    keep=lambda full: full[..., 1:],
+    keep=lambda full, u: full[..., 1:],
+    seen=lambda full: full,
+    carried=lambda h: h,
     taps=lambda taps: taps,
     bias=lambda bias: bias,
     raw_step=lambda block, dt: block.dt_proj(dt),
@@ -94,12 +133,12 @@ def step(
     """A right step whose parts can be exchanged for wrong ones."""
     read, z = halves(*block.in_proj(x).chunk(2, -1))
     full = torch.cat([window, read.unsqueeze(-1)], -1)
-    u = F.silu((full * taps(block.conv1d.weight.squeeze(1))).sum(-1) + bias(block.conv1d.bias))
+    u = F.silu((seen(full) * taps(block.conv1d.weight.squeeze(1))).sum(-1) + bias(block.conv1d.bias))
     dt, B, C = block.x_proj(u).split([block.dt_rank, block.d_state, block.d_state], -1)
     delta = positive(raw_step(block, dt)).unsqueeze(-1)
-    new = decay(delta, -torch.exp(block.A_log)) * h + enters(delta, u.unsqueeze(-1)) * B.unsqueeze(1)
+    new = decay(delta, -torch.exp(block.A_log)) * carried(h) + enters(delta, u.unsqueeze(-1)) * B.unsqueeze(1)
     y = block.out_proj(((read_from(h, new) * C.unsqueeze(1)).sum(-1) + skip(block.D) * u) * gate(z))
-    return where(reads, y, torch.zeros_like(y)), where(reads, keep(full), window), where(reads, new, h)
+    return where(reads, y, torch.zeros_like(y)), where(reads, keep(full, u), window), where(reads, new, h)
 
 
 STEPS = {
@@ -107,14 +146,44 @@ STEPS = {
     "gate_is_sigmoid": ("the gate is squashed between 0 and 1", {"gate": torch.sigmoid}),
     "no_gate": ("it is the same whatever the gate is", {"gate": torch.ones_like}),
     "halves_exchanged": ("not its gate", {"halves": lambda x, z: (z, x)}),
-    "newest_not_kept": ("the newest input isn't in it", {"keep": lambda full: full[..., :-1]}),
+    "newest_not_kept": ("the newest input isn't in it", {"keep": lambda full, u: full[..., :-1]}),
     "newest_first": (
         "has the newest input in front",
-        {"keep": lambda full: torch.cat([full[..., -1:], full[..., :-2]], -1)},
+        {"keep": lambda full, u: torch.cat([full[..., -1:], full[..., :-2]], -1)},
     ),
     "second_oldest_dropped": (
         "of the older ones, the wrong ones have been kept",
-        {"keep": lambda full: full[..., [0, 2, 3]]},
+        {"keep": lambda full, u: full[..., [0, 2, 3]]},
+    ),
+    "output_kept": (
+        "holds what comes out of the convolution",
+        {"keep": lambda full, u: torch.cat([full[..., 1:-1], u.unsqueeze(-1)], -1)},
+    ),
+    "newest_halved": (
+        "the last place of the window doesn't hold the newest input",
+        {"keep": lambda full, u: torch.cat([full[..., 1:-1], full[..., -1:] / 2], -1)},
+    ),
+    "window_ignored": (
+        "what enters the state is the same whatever the window holds",
+        {"seen": lambda full: torch.cat([torch.zeros_like(full[..., 1:]), full[..., -1:]], -1)},
+    ),
+    "window_reversed": (
+        "right for a window of zeros; for another, what enters the state is wrong",
+        {"seen": lambda full: torch.cat([full[..., :-1].flip(-1), full[..., -1:]], -1)},
+    ),
+    "steps_doubled": ("what enters the state is wrong", {"enters": lambda delta, u: 2 * delta * u}),
+    "state_clipped": (
+        "right for an empty state; one that holds something is wrong",
+        {"carried": lambda h: h.clamp(0)},
+    ),
+    "skip_doubled": ("window and state are right, y isn't\n", {"skip": lambda D: 2 * D}),
+    "one_sequence": (
+        "right for one sequence; for a batch of 3, y is wrong",
+        {"gate": lambda z: F.silu(z[:1]).expand_as(z)},
+    ),
+    "others_emptied": (
+        "where sequence 1 doesn't read, y of the others is wrong",
+        {"where": lambda reads, new, old: new if reads.all() else old},
     ),
     "taps_flipped": ("the newest input meets the tap for the oldest", {"taps": lambda taps: taps.flip(-1)}),
     "conv_bias_forgotten": ("with one, what enters the state stays the same", {"bias": torch.zeros_like}),

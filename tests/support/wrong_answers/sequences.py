@@ -83,6 +83,16 @@ def spiral(height, width):
     return torch.cat(order)
 
 
+@wrong("snake", "an order of pixels is made of whole numbers, yours of torch.float32")
+def in_floats(height, width):
+    return typewriter(height, width) / 1
+
+
+@wrong("restore", "nothing was shuffled (the order is 0, 1, 2), and yet")
+def sorted_by_value(shuffled, order):
+    return shuffled.sort(1).values
+
+
 @wrong("restore", "comes back as 2, 0, 1")
 def shuffled_again(shuffled, order):
     return shuffled[:, order]
@@ -176,6 +186,21 @@ def mean_added(weight, bias, mean, std):
     return weight / std, bias + weight / std @ mean
 
 
+@wrong("fold", "nothing is to be done, and the logits change")
+def shared_spread(weight, bias, mean, std):
+    return weight / weight.std(), bias
+
+
+@wrong("fold", "right while all features have one spread, wrong where spreads differ")
+def average_spread(weight, bias, mean, std):
+    return weight / std.mean(), bias - weight @ (mean / std)
+
+
+@wrong("fold", "with another mean and spread 1, the logits are wrong")
+def only_the_average_mean(weight, bias, mean, std):
+    return weight / std, bias - (weight / std).sum(1) * mean.mean()
+
+
 @wrong("fold", "right for mean 0 and right for spread 1")
 def mean_not_rescaled(weight, bias, mean, std):
     return weight / std, bias - weight @ mean
@@ -218,6 +243,17 @@ def without_the_root(right, n):
 @wrong("interval", "the lower end comes first")
 def upper_end_first(right, n):
     return wilson(right / n, n, 1.96)[::-1]
+
+
+@wrong("interval", "right for 50 of 100; for 9226 of 10000")
+def at_most_a_thousand(right, n):
+    return wilson(right / n, min(n, 1000), 1.96)
+
+
+@wrong("interval", "for 50 of 100 yours goes from nan to nan, and an end is no number")
+def root_of_a_negative(right, n):
+    low, high = wilson(right / n, n, 1.96)
+    return (low - 1).sqrt(), (high - 1).sqrt()
 
 
 @wrong("interval", "right for 50 of 100; for 0 of 10 yours goes from -0.139 to 0.139")
