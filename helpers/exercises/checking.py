@@ -4,6 +4,7 @@ A check asks one thing after another, the simplest first, and stops at the first
 of a right answer, in a sentence that says what is wrong with this one and not how to mend it.
 """
 
+import contextlib
 import functools
 import traceback
 from pathlib import Path
@@ -41,7 +42,8 @@ def exercise(check):
         except Mistake as mistake:
             print(f"✗ {name}: {mistake}")
         except Exception as error:  # of the answer: what is expected of its results has been asked for
-            print(f"✗ {name}: your code stops with {type(error).__name__}: {error}{_line(error)}")
+            says = str(error).partition("\n")[0]
+            print(f"✗ {name}: your code stops with {type(error).__name__}: {says}{_line(error)}")
         else:
             print(f"✓ {name}")
 
@@ -77,10 +79,28 @@ def tensors(yours, *arguments, **shapes):
         expect(isinstance(result, torch.Tensor), f"{name} should be a tensor, yours is {_kind(result)}")
         wanted = tuple(shape)
         expect(tuple(result.shape) == wanted, f"{name} should have shape {wanted}, yours has {tuple(result.shape)}")
-    for argument, copy in zip(arguments, given, strict=True):
-        changed = isinstance(argument, torch.Tensor) and not torch.equal(argument, copy.to(argument.dtype))
-        expect(not changed, "it changes one of its arguments; leave them as they are")
+    _unchanged(arguments, given)
     return tuple(results) if several else results
+
+
+def verdict(yours, *arguments) -> bool:
+    """Call an answer that says True or False, each time with the same random numbers to draw from.
+
+    Args:
+        arguments: what it is called with; tensors are copied first, and must be left alone.
+    """
+    given = [_copy(argument) for argument in arguments]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        says = yours(*given)
+    if says is None:
+        raise Untouched
+    number = says
+    with contextlib.suppress(AttributeError, RuntimeError, ValueError):
+        number = says.item()  # of a tensor or an array that holds one
+    expect(isinstance(number, bool), f"True or False is wanted; yours returns {_kind(says)}")
+    _unchanged(arguments, given)
+    return number
 
 
 def close(x, y, bound: float = BOUND) -> bool:
@@ -112,6 +132,13 @@ def _copy(argument):
     if not isinstance(argument, torch.Tensor):
         return argument
     return argument.detach().clone().requires_grad_(argument.requires_grad)
+
+
+def _unchanged(arguments, given):
+    """Expect that the tensors an answer was given are still those that were copied for it."""
+    for argument, copy in zip(arguments, given, strict=True):
+        changed = isinstance(argument, torch.Tensor) and not torch.equal(argument, copy.to(argument.dtype))
+        expect(not changed, "it changes one of its arguments; leave them as they are")
 
 
 def _kind(thing) -> str:

@@ -7,7 +7,7 @@ from repository import ROOT
 from wrong_answers import WRONG
 
 from helpers import exercises
-from helpers.exercises.checking import exercise, expect, tensors
+from helpers.exercises.checking import exercise, expect, tensors, verdict
 
 PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -72,6 +72,10 @@ def check_twice(yours):
     expect(torch.equal(tensors(yours, x, y=(2,)), 2 * x), "not twice")
 
 
+def stops(x):
+    raise ValueError("one line\nand another")
+
+
 @pytest.mark.parametrize(
     "yours, says",
     [
@@ -83,6 +87,7 @@ def check_twice(yours):
         (lambda x: x.mul_(2), "changes one of its arguments"),
         (lambda x: x.no_such_thing, "AttributeError: 'Tensor' object has no attribute 'no_such_thing', at `"),
         (lambda x: torch.zeros(2) @ torch.zeros(3), "your code stops with RuntimeError"),
+        (stops, "your code stops with ValueError: one line, at `raise ValueError"),
         (3, "hand over the function itself, not an int"),
     ],
 )  # fmt: skip
@@ -101,3 +106,37 @@ def test_two_results(capsys):
     assert "2 results are wanted, a, b; yours returns a Tensor" in capsys.readouterr().out
     check_both(lambda: (torch.zeros(1), torch.tensor(0)))
     assert capsys.readouterr().out == "✓ both\n"
+
+
+@exercise
+def check_positive(yours):
+    expect(verdict(yours, torch.tensor([1.0, 2.0])), "they are")
+
+
+@pytest.mark.parametrize(
+    "yours, says",
+    [
+        (lambda x: bool((x > 0).all()), "✓ positive"),
+        (lambda x: (x > 0).all(), "✓ positive"),
+        (lambda x: (x > 0).all().numpy()[()], "✓ positive"),
+        (lambda x: False, "✗ positive: they are"),
+        (lambda x: None, "○ positive: nothing to check yet"),
+        (lambda x: x > 0, "True or False is wanted; yours returns a Tensor"),
+        (lambda x: 1, "True or False is wanted; yours returns an int"),
+        (lambda x: bool(x.mul_(2).all()), "changes one of its arguments"),
+    ],
+)  # fmt: skip
+def test_true_or_false(yours, says, capsys):
+    check_positive(yours)
+    said = capsys.readouterr().out
+    assert says in said and said.count("\n") == 1
+
+
+def test_a_verdict_by_chance_is_the_same_each_time_and_leaves_the_generator_alone():
+    drawn = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        state = torch.get_rng_state()
+        verdict(lambda: drawn.append(torch.rand(()).item()) or True)
+        assert torch.equal(torch.get_rng_state(), state)
+    assert drawn[0] == drawn[1]
