@@ -5,8 +5,9 @@
 may ask of them. ``scan`` runs the selective scan, ``ssd`` Mamba-2's, and ``conv`` the short convolution; ``testing``
 says what they are held against. ``layers`` carry information from position to position. ``checkpoint`` saves and loads,
 ``models`` are classifiers and generator, ``copying`` a task of any length, ``experiments`` reads what was trained and
-measured before. ``train`` fits and evaluates, ``inspect`` looks inside, ``plots`` draws, ``benchmark`` measures.
-``files``, ``timing``, ``machine`` and ``cuda_graph`` serve them all. Imports only point backwards.
+measured before. ``train`` fits and evaluates, ``inspect`` looks inside, ``plots`` draws, ``benchmark`` measures,
+and ``exercises`` checks what readers write. ``files``, ``timing``, ``machine`` and ``cuda_graph`` serve them all.
+Imports only point backwards.
 """
 
 import os

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_every_exercise_is_listed_and_its_tick_is_kept(visit):
-    page = visit("exercises.html")
+    page = visit.open("exercises")
     boxes = page.locator(".exercises input")
     total = len(exercises.__all__)
     assert boxes.count() == page.locator(".exercises li a").count() == total
@@ -30,7 +30,7 @@ def test_every_exercise_is_listed_and_its_tick_is_kept(visit):
 
 
 def test_ticks_of_another_hand_are_left_out(visit):
-    page = visit("exercises.html")
+    page = visit.open("exercises")
     page.evaluate("localStorage.setItem('exercises done', 'not a list')")
     page.reload()
     assert page.get_by_role("status").inner_text().startswith("0 of")
@@ -40,7 +40,7 @@ def test_ticks_of_another_hand_are_left_out(visit):
 
 
 def test_answers_are_folded(visit):
-    page = visit("04_selective_scan.html")
+    page = visit.open("04_selective_scan")
     folded = page.locator("details.hide")
     assert folded.count() == 4
     answer = folded.first.locator("pre")
