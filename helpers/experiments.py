@@ -1,6 +1,6 @@
 """Past trainings and measurements: what is kept of them, and how it is read.
 
-The published classifiers are in ``helpers/checkpoints``, everything else that was trained or measured in
+The published models are in ``helpers/checkpoints``, everything else that was trained or measured in
 ``experiments/`` of the repository, whose README tells the story. A record is a JSON file (what was trained, by which
 command, on what, how well) and, for a training, a CSV of the same name (a line for each part of it).
 """

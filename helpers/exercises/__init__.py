@@ -6,6 +6,7 @@ a notebook: ✓, or ✗ with what is wrong, or ○ while there is nothing to che
 
 from helpers.exercises.block import check_block_step, check_causal_conv
 from helpers.exercises.classifier import check_is_causal, check_prefix_answers, check_settled
+from helpers.exercises.drawing import check_bits, check_sample
 from helpers.exercises.heads import check_chunked, check_rotation, check_segment_sum, check_trapezoid
 from helpers.exercises.inside import check_implicit_matrix, check_probe
 from helpers.exercises.longer import check_half_life, check_pieces
@@ -27,6 +28,7 @@ from helpers.exercises.sequences import (
 from helpers.exercises.state_space import check_kernel, check_selective_task, check_zero_order_hold
 
 __all__ = [
+    "check_bits",
     "check_block_step",
     "check_causal_conv",
     "check_chunked",
@@ -46,6 +48,7 @@ __all__ = [
     "check_probe",
     "check_restore",
     "check_rotation",
+    "check_sample",
     "check_scan_backward",
     "check_segment_sum",
     "check_selective_task",

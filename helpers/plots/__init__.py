@@ -19,6 +19,15 @@ from helpers.plots.duality import (
     times,
     turning_pairs,
 )
+from helpers.plots.generation import (
+    bits_of_digits,
+    bits_per_pixel,
+    digit_rows,
+    memory_kept,
+    palettes,
+    predicted_levels,
+    surprise,
+)
 from helpers.plots.kernels import bounds, ladder, layouts, powers_of_two, roofline, way_back
 from helpers.plots.longer import (
     copying_beyond,
@@ -62,6 +71,8 @@ __all__ = [
     "accuracy_of_seeds",
     "against_length",
     "banded",
+    "bits_of_digits",
+    "bits_per_pixel",
     "blocks_of_a_matrix",
     "bounds",
     "by_length",
@@ -77,6 +88,7 @@ __all__ = [
     "damaged",
     "deletion",
     "depth_and_work",
+    "digit_rows",
     "digits",
     "discretizations",
     "distances",
@@ -98,9 +110,12 @@ __all__ = [
     "losses_by_processes",
     "mamba_block",
     "matrices",
+    "memory_kept",
     "moved_and_kept",
+    "palettes",
     "pixel_classifier",
     "powers_of_two",
+    "predicted_levels",
     "reach",
     "reading",
     "reading_orders",
@@ -117,6 +132,7 @@ __all__ = [
     "step_maps",
     "step_sizes",
     "strokes",
+    "surprise",
     "three_blocks",
     "times",
     "token_sequences",

@@ -1,6 +1,7 @@
 """What is kept of past trainings agrees with itself, and with the command that is said to have made it."""
 
 import json
+import math
 import re
 import shlex
 
@@ -8,6 +9,7 @@ import pytest
 
 from helpers import experiments, models, train
 from helpers.train.__main__ import make_parser, resolve_preset, settings_of
+from helpers.train.objectives import Classification, NextPixel
 from helpers.train.presets import PRESETS
 
 PUBLISHED = sorted(path.stem for path in models.CHECKPOINTS.glob("*.json"))
@@ -33,15 +35,19 @@ def test_command_log_and_figures_belong_together(name):
     images = 60_000 - asked.validation
     assert abs(log[-1]["images"] - asked.config.epochs * images) <= asked.batch_size
     if asked.validation:
-        best = max(log, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
+        rank = (NextPixel if asked.model == "PixelGenerator" else Classification).rank
+        best = max(log, key=lambda row: rank(row["validation_accuracy"], row["validation_loss"]))
         assert best["step"] == record["step"] and best["validation_accuracy"] == record["validation_accuracy"]
+    if asked.model == "PixelGenerator":
+        for kind in ("validation", "test"):
+            assert record[f"{kind}_bits"] == pytest.approx(record[f"{kind}_loss"] / math.log(2))
     if "test_accuracy" in record:
         assert record["test_interval"] == pytest.approx(train.wilson_interval(record["test_accuracy"], 10_000))
 
 
 def test_published_are_weights_record_and_log_each():
     files = {path.name for path in models.CHECKPOINTS.iterdir()}
-    assert PUBLISHED == ["psmnist", "smnist"]
+    assert PUBLISHED == ["generator", "psmnist", "smnist"]
     assert files == {f"{name}.{kind}" for name in PUBLISHED for kind in ("json", "csv", "safetensors")}
 
 
@@ -50,6 +56,15 @@ def test_the_published_classifier_is_small_and_loads():
     assert record["parameters"] <= 300_000
     model = models.load_checkpoint("smnist")
     assert model.pooling == record["arguments"]["pooling"]
+    assert {type(block).__name__ for block in model.blocks} == {"MambaRoPE"}
+
+
+def test_the_published_generator_is_small_and_loads():
+    record = experiments.read("generator").record
+    assert record["parameters"] <= 500_000
+    assert (models.CHECKPOINTS / "generator.safetensors").stat().st_size <= 2.5e6
+    model = models.load_checkpoint("generator")
+    assert (model.levels, model.classes) == (256, 10)
     assert {type(block).__name__ for block in model.blocks} == {"MambaRoPE"}
 
 

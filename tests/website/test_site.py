@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 PAGES = [path.stem for path in NOTEBOOKS]
 REFERENCE = ["helpers/index", "helpers/helpers.scan", "helpers/helpers.models"]
-OTHERS = ["index", "try", "running", "glossary", "references", *REFERENCE]
+OTHERS = ["index", "try", "exercises", "running", "glossary", "references", *REFERENCE]
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
