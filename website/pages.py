@@ -13,7 +13,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
 HERE = Path(__file__).parent
-TRY = ["explorable.js", "mamba.js", "digit.js", "try.js"]
+TRY = ["explorable.js", "mamba.js", "digit.js", "pad.js", "try.js"]
 SYMBOLS = "in the list of symbols"
 # What screen readers miss in the theme.
 MENDS = {

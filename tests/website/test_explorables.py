@@ -48,6 +48,7 @@ def test_without_scripts_there_is_the_picture_that_the_script_draws(visitor, one
     assert page.locator(part(one["name"], ":is(button, input, select)")).count() == 0
     assert len(told(page, one["name"])) > 30
     page = live.open(one["page"])
+    page.locator(part(one["name"], ".picture")).scroll_into_view_if_needed()
     if one["name"] == "reading":
         page.get_by_role("button", name="Read it").click()
         page.wait_for_function("document.querySelector('.count').textContent === 'pixel 784 of 784'")
