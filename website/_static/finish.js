@@ -7,8 +7,8 @@ explorable("finish", ({ picture, controls, draw, tell, slider, choice, button, h
   const FIRST = 3; // the first test digit that is one is there when the page opens
   const MOST = 8; // bits at which the map of surprise is full: what a guess among 256 levels costs
   const WAIT = 500; // milliseconds after a stroke: another may follow
-  const SLICE = 12; // milliseconds of computing for each frame
-  const PACE = 10; // pixels of each digit that a frame may draw, so that they can be followed
+  const SLICE = 25; // milliseconds of computing for each frame
+  const PACE = 14; // pixels of each digit that a frame may draw, so that they can be followed
   const still = picture.innerHTML;
 
   let model = null;
