@@ -161,7 +161,7 @@ class PixelGenerator extends Backbone {
     return label === null ? this.sizes.levels : this.sizes.levels + 1 + label;
   }
 
-  /* Read one token, a grey level or what stands before them. Returns the logits of the next grey level. */
+  /* Read one token, a gray level or what stands before them. Returns the logits of the next gray level. */
   step(token, memory) {
     const { d_model } = this.sizes;
     const [rows] = this.pair("embedding");
