@@ -1,7 +1,7 @@
 """Turn the notebooks into pages: ``python website/build.py``. Nothing is executed again, and nothing is fetched.
 
 Sources are gathered in ``build/site-source``: what is in this folder, the notebooks with a line about each below its
-title, a reference page for each module of ``helpers``, and the published classifier as a script for the drawing page.
+title, a reference page for each module of ``helpers``, and the published models as scripts for pages that run them.
 Sphinx makes ``build/site`` of them, which can be opened from the disk and put on any web server.
 """
 

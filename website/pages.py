@@ -13,7 +13,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
 HERE = Path(__file__).parent
-SCRIPTS = {"try": ["explorable.js", "mamba.js", "digit.js", "try.js"], "exercises": ["exercises.js"]}
+SCRIPTS = {"try": ["explorable.js", "mamba.js", "digit.js", "pad.js", "try.js"], "exercises": ["exercises.js"]}
 SYMBOLS = "in the list of symbols"
 # What screen readers miss in the theme.
 MENDS = {

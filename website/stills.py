@@ -29,6 +29,7 @@ def still(browser, folder: Path, one: dict) -> str:
     page.write_text(f'<meta charset="utf-8"><div class="explorable" data-name="{one["name"]}">{EMPTY}</div>{tags}')
     visit = browser.new_page()
     visit.goto(page.as_uri())
+    visit.locator(".picture").scroll_into_view_if_needed()
     visit.wait_for_selector(".explorable[data-ready]")
     return visit.evaluate(FOUND) + "\n"
 

@@ -21,6 +21,7 @@ function explorable(name, begin) {
     };
     begin({
       picture,
+      controls,
       draw: (markup) => (picture.innerHTML = markup),
       tell: (text) => told.textContent !== text && (told.textContent = text),
       slider(text, { min, max, step = 1, value }, changed) {
@@ -49,6 +50,7 @@ function explorable(name, begin) {
         line.className = "help";
         line.textContent = text;
         picture.before(line);
+        return line;
       },
       ready: () => (root.dataset.ready = ""),
     });
@@ -84,4 +86,13 @@ function squares(pixels, look = () => "") {
       ? `<rect x="${i % 28}" y="${Math.floor(i / 28)}" width="1" height="1" fill-opacity="${ink.toFixed(2)}"${look(i)}/>`
       : "",
   ).join("");
+}
+
+/* 784 numbers, 0 to 1, as squares of an SVG of 28 x 28, one path for each of 32 shades: for pictures that move. */
+function shades(values) {
+  const paths = new Array(33).fill("");
+  values.forEach((value, i) => {
+    paths[Math.round(32 * Math.min(value, 1))] += `M${i % 28} ${Math.floor(i / 28)}h1v1h-1z`;
+  });
+  return paths.map((path, shade) => (shade && path ? `<path d="${path}" fill-opacity="${shade / 32}"/>` : "")).join("");
 }

@@ -13,7 +13,6 @@
   const [pen, paper] = [drawing.getContext("2d"), reading.getContext("2d")];
 
   let model = null;
-  let strokes = [];
   let pixels = null; // of the digit that is read
   let answers = []; // after each pixel: ten probabilities
   let deltas = []; // at each pixel: the step size of each layer
@@ -22,7 +21,6 @@
   let timer = 0;
   let lifted = 0; // when the pen was lifted
   let turn = 0; // counts the digits: what still computes an older one stops
-  const cursor = { x: 140, y: 140, down: false, shown: false };
 
   // --- the model, fetched on first use
 
@@ -197,12 +195,13 @@
     pen.strokeStyle = pen.fillStyle = "#222";
     pen.lineCap = pen.lineJoin = "round";
     pen.lineWidth = 20;
-    for (const stroke of strokes) {
+    for (const stroke of sheet.strokes) {
       pen.beginPath();
       pen.moveTo(...stroke[0]);
       for (const point of stroke) pen.lineTo(...point);
       pen.stroke();
     }
+    const { cursor } = sheet;
     if (cursor.shown) {
       pen.beginPath();
       pen.arc(cursor.x, cursor.y, 10, 0, 2 * Math.PI);
@@ -212,22 +211,17 @@
     }
   }
 
-  function point(event) {
-    const box = drawing.getBoundingClientRect();
-    return [((event.clientX - box.left) * 280) / box.width, ((event.clientY - box.top) * 280) / box.height];
-  }
-
   function readSoon(after) {
     lifted = performance.now();
     clearTimeout(timer);
-    timer = setTimeout(() => strokes.length && read(picture(strokes)), after);
+    timer = setTimeout(() => sheet.strokes.length && read(picture(sheet.strokes)), after);
   }
 
   function clear() {
     clearTimeout(timer);
     turn += 1;
-    [strokes, pixels, answers, deltas, head, playing] = [[], null, [], [], 0, false];
-    cursor.down = false;
+    [pixels, answers, deltas, head, playing] = [null, [], [], 0, false];
+    sheet.clear();
     delete reading.dataset.answer;
     chart.replaceChildren();
     for (const control of [element("play"), element("pixel")]) control.disabled = true;
@@ -238,51 +232,19 @@
 
   /* Whether a stroke that begins now belongs to another digit: the last one was read to its end a while ago. */
   function another() {
-    return pixels !== null && (!strokes.length || (head === LENGTH && performance.now() - lifted > PAUSE));
+    return pixels !== null && (!sheet.strokes.length || (head === LENGTH && performance.now() - lifted > PAUSE));
   }
 
-  drawing.addEventListener("pointerdown", (event) => {
-    if (another()) clear();
-    clearTimeout(timer);
-    fetchModel().catch(() => {});
-    drawing.setPointerCapture(event.pointerId);
-    cursor.shown = false;
-    strokes.push([point(event)]);
-    redraw();
-  });
-  drawing.addEventListener("pointermove", (event) => {
-    if (!drawing.hasPointerCapture(event.pointerId)) return;
-    strokes.at(-1).push(point(event));
-    redraw();
-  });
-  drawing.addEventListener("pointerup", () => readSoon(WAIT));
-  drawing.addEventListener("pointercancel", () => readSoon(WAIT));
-
-  const ARROWS = { ArrowLeft: [-10, 0], ArrowRight: [10, 0], ArrowUp: [0, -10], ArrowDown: [0, 10] };
-  drawing.addEventListener("keydown", (event) => {
-    const key = event.key;
-    if (ARROWS[key]) {
-      const [dx, dy] = ARROWS[key];
-      cursor.x = Math.min(Math.max(cursor.x + dx, 10), 270);
-      cursor.y = Math.min(Math.max(cursor.y + dy, 10), 270);
-      if (cursor.down) strokes.at(-1).push([cursor.x, cursor.y]);
-    } else if (key === " ") {
-      if (!cursor.down && another()) clear();
-      cursor.down = !cursor.down;
-      if (cursor.down) strokes.push([[cursor.x, cursor.y]]);
-    } else if (key === "Enter") {
-      cursor.down = false;
-      readSoon(0);
-    } else if (key === "Delete" || key === "Backspace") {
-      clear();
-    } else return;
-    event.preventDefault();
-    cursor.shown = true;
-    redraw();
-  });
-  drawing.addEventListener("blur", () => {
-    cursor.shown = false;
-    redraw();
+  const sheet = pad(drawing, 280, {
+    begin() {
+      if (another()) clear();
+      clearTimeout(timer);
+      fetchModel().catch(() => {});
+    },
+    change: redraw,
+    lift: () => readSoon(WAIT),
+    enter: () => readSoon(0),
+    clear,
   });
 
   // --- controls
@@ -292,7 +254,7 @@
     clear();
     const mine = turn;
     say("Reading.");
-    if ((await modelIsHere()) && mine === turn && !strokes.length) read(testDigit(which()));
+    if ((await modelIsHere()) && mine === turn && !sheet.strokes.length) read(testDigit(which()));
   }
 
   const next = new Array(10).fill(0);
