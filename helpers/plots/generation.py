@@ -92,23 +92,20 @@ def surprise(images, bits, titles, most=8.0):
         below.set(xticks=[], yticks=[])
         below.grid(False)
         below.spines[:].set_visible(True)
-    figure.colorbar(shown, ax=grid.ravel().tolist(), label="bits", shrink=0.8, pad=0.02)
+    figure.colorbar(shown, ax=grid.ravel().tolist(), label="bits", shrink=0.8, pad=0.02, extend="max")
 
 
 @styled
 def bits_of_digits(named):
-    """What pictures of several kinds cost: ``{name: (n,)}`` of bits per pixel, on a logarithmic scale."""
-    everything = torch.cat(list(named.values()))
-    edges = np.geomspace(everything.min().item() * 0.95, everything.max().item() * 1.05, 60)
-    _, axes = plt.subplots(figsize=(8, 3.0))
-    for (name, values), (color, _, dashes) in in_style(named.items()):
-        heights, _ = np.histogram(values.numpy(), edges)
-        axes.stairs(heights / len(values), edges, color=color, linewidth=1.6, linestyle=dashes, label=name)
-    axes.set(xscale="log", xlabel="bits per pixel", ylabel="share of the pictures")
-    ticks = [tick for tick in (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20) if edges[0] <= tick <= edges[-1]]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    """What pictures of several kinds cost: ``{name: (n,)}`` of bits per pixel, a dot for each, a row for each kind."""
+    _, axes = plt.subplots(figsize=(8, 0.6 + 0.42 * len(named)))
+    scatter = np.random.default_rng(0)  # up and down, so that dots can be told apart
+    for place, values in enumerate(named.values()):
+        axes.scatter(values, place + scatter.uniform(-0.3, 0.3, len(values)), s=7, alpha=0.5, color=BLUE, linewidths=0)
+    axes.set(xscale="log", xlabel="bits per pixel", yticks=range(len(named)), yticklabels=list(named))
+    axes.set_xticks(ticks := (0.1, 0.2, 0.5, 1, 2, 5, 10), [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.legend()
+    axes.invert_yaxis()
 
 
 @styled

@@ -1,5 +1,7 @@
 """The exercises: on every page a stub that isn't right yet, an answer that is, and wrong answers that are told why."""
 
+import math
+
 import nbformat
 import pytest
 import torch
@@ -50,7 +52,7 @@ def test_stub_has_nothing_to_check(name, capsys):
 
 @pytest.mark.parametrize("name", exercises.__all__)
 def test_answer_passes(name, capsys):
-    exec(ANSWERS[name], {"torch": torch, name: getattr(exercises, name)})
+    exec(ANSWERS[name], {"math": math, "torch": torch, name: getattr(exercises, name)})
     assert capsys.readouterr().out == f"✓ {name.removeprefix('check_')}\n"
 
 

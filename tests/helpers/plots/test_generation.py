@@ -56,11 +56,15 @@ def test_surprise_is_drawn_below_its_digit_on_one_scale():
         assert shown.get_clim() == (0, 8)
 
 
-def test_kinds_of_pictures_are_shares_of_each_kind():
-    plots.bits_of_digits({"digits": torch.rand(30) + 0.5, "letters": torch.rand(9) + 1})
+def test_every_picture_of_a_kind_is_a_dot_in_its_row():
+    named = {"digits": torch.rand(30) + 0.5, "blank page": torch.tensor([0.09])}
+    plots.bits_of_digits(named)
     (axes,) = drawn()
-    assert [patch.get_data().values.sum() for patch in axes.patches] == pytest.approx([1, 1])
-    assert texts(axes.get_legend().get_texts()) == ["digits", "letters"]
+    assert list(ticks(axes.yaxis)) == list(named)
+    for place, (dots, bits) in enumerate(zip(axes.collections, named.values(), strict=True)):
+        x, y = dots.get_offsets().data.T
+        assert x == pytest.approx(bits.numpy()) and abs(y - place).max() < 0.5
+    assert ticks(axes.xaxis)["0.1"] == 0.1
 
 
 def test_memory_begins_at_zero():
