@@ -137,7 +137,7 @@ def test_what_is_installed_is_the_code_the_published_weights_and_the_digits(tmp_
     code = {path.relative_to(ROOT).as_posix() for path in MODULES.values()}
     weights = {
         f"helpers/checkpoints/{name}.{kind}"
-        for name in ("smnist", "psmnist")
+        for name in ("smnist", "psmnist", "generator")
         for kind in ("safetensors", "json", "csv")
     }
     digits = {path.relative_to(ROOT).as_posix() for path in (HELPERS / "data").glob("*.gz")}
