@@ -49,7 +49,7 @@ def write_notebook(page: dict, path: Path, target: Path) -> None:
 
 
 def lighten(notebook) -> None:
-    """Figures with a palette of 256 colors, which nobody sees and which halves what a page has to fetch."""
+    """Figures with a palette of 256 colors, which nobody sees, and which weigh half."""
     for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
         if "image/png" in output.get("data", {}):
             picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))).convert("RGB")
