@@ -31,7 +31,7 @@ run: $(READY)  ## execute every notebook into build/notebooks, say what accuracy
 	@$(PY) website/build.py --notebooks $(OUTPUT)
 
 test: $(READY) $(COLAB_TRITON) $(COLAB_PACKAGES)  ## ruff, unit tests, then nbval over every notebook
-	@began=$$(date +%s); echo "Ruff, unit tests, then every notebook is executed and compared: 25 minutes on two cores." && \
+	@began=$$(date +%s); echo "Ruff, unit tests, then every notebook is executed and compared: 40 minutes on two cores." && \
 	$(MAKE) --no-print-directory lint && \
 	$(PY) -m pytest -n 2 && \
 	$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout $(CELL_TIMEOUT) notebooks && \
