@@ -176,6 +176,13 @@ def test_the_readme_has_the_same_figures():
         assert f"{100 * accuracy:.2f} %" in readme
 
 
+def test_the_generator_costs_what_page_8_and_the_readme_say():
+    said = f"{experiments.read('generator').record['test_bits']:.2f} bits per pixel"
+    root = experiments.FOLDER.parent
+    for path in ("README.md", "notebooks/08_drawing_digits.ipynb"):
+        assert said in (root / path).read_text(encoding="utf-8"), path
+
+
 def test_deleted_pixels_are_those_of_the_record():
     record = experiments.read("inside/deletion").record
     text = NOTEBOOK.read_text(encoding="utf-8")
