@@ -94,13 +94,13 @@ def origin(root: Path) -> str | None:
     return found and found[1]
 
 
-def page(name: str, repository: str, ref: str) -> str:
+def colab_address(name: str, repository: str, ref: str) -> str:
     """Where Colab opens a notebook."""
     return f"https://colab.research.google.com/github/{repository}/blob/{ref}/notebooks/{name}"
 
 
 def badge(name: str, repository: str, ref: str) -> str:
-    return f"{BADGE}({page(name, repository, ref)})"
+    return f"{BADGE}({colab_address(name, repository, ref)})"
 
 
 def cell(repository: str, ref: str) -> str:
@@ -148,8 +148,8 @@ def link_readme(text: str, rows: list[str]) -> str:
 
 def linked(root: Path, repository: str, ref: str) -> dict[Path, str]:
     """All files that name the repository, as they must be."""
-    setting = json.dumps({"repository": repository, "ref": ref}, indent=2)
-    files, rows = {root / "colab" / "links.json": f"{setting}\n"}, []
+    text = json.dumps({"repository": repository, "ref": ref}, indent=2)
+    files, rows = {root / "colab" / "links.json": f"{text}\n"}, []
     for about in pages(root):
         name = about["file"]
         notebook = link_notebook(root / "notebooks" / name, repository, ref)

@@ -49,7 +49,7 @@ def choose(here: machine.Machine, deadline: Deadline, building: bool = False) ->
     for_wheels, without = deadline.earlier(RESERVE), []
     if here.gpu:
         found = _installed(here, for_wheels, without)
-        found = found or (_built(here, deadline) if building else _wheel(here, for_wheels))
+        found = found or (_built(here) if building else _wheel(here, for_wheels))
         if found:
             return found
         if install.present() and "mamba_ssm" not in without:
@@ -69,7 +69,7 @@ def choose(here: machine.Machine, deadline: Deadline, building: bool = False) ->
 
 def upstream(here: machine.Machine, deadline: Deadline, network: bool = True) -> Choice | None:
     """Upstream's kernel, whatever it takes: the installed one, a wheel that fits, or one compiled in minutes."""
-    return _installed(here, deadline, []) or (network and _wheel(here, deadline)) or _built(here, deadline)
+    return _installed(here, deadline, []) or (network and _wheel(here, deadline)) or _built(here)
 
 
 def _installed(here, deadline, without):
@@ -111,7 +111,7 @@ def _wheel(here, deadline):
     return None
 
 
-def _built(here, deadline):
+def _built(here):
     """The kernel, compiled here if it is right. It has no deadline: it was asked for, and shows its progress."""
     source = f"mamba_ssm {wheels.table()['version']}, compiled here"
     try:
