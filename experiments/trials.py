@@ -190,12 +190,7 @@ def main(arguments=None) -> None:
     parser = argparse.ArgumentParser(prog="python experiments/trials.py", description=__doc__)
     parser.add_argument("task", choices=TASKS, help="pixels in order, in one fixed random order, or predicted")
     parser.add_argument("rows", nargs="*", metavar="ROW", help="names of rows (default: all of the task's)")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=HERE.parent / "build" / "train",
-        help="folder of the trainings (default: build/train)",
-    )
+    parser.add_argument("--output", type=Path, default=HERE.parent / "build" / "train", help="where trainings are kept")
     parser.add_argument(
         "--parallel", type=int, default=os.cpu_count(), metavar="N", help="trainings at a time (%(default)s)"
     )

@@ -113,7 +113,7 @@ def _affordable(session, name, batch, length, backward=True, dim=contenders.DIM)
 
 def _error(call, exact, tolerance=TOLERANCE):
     error = worst_error(call(), exact)
-    if not error <= tolerance:  # also if it is not a number
+    if not error <= tolerance:  # also if it is NaN
         raise WrongResult(f"wrong: differs by {error:.1e}, more than {tolerance:.0e}")
     return error
 
