@@ -19,8 +19,8 @@ def _by_fft(x):
     return torch.fft.irfft(product, 2 * length, dim=1)[:, :length]
 
 
-def _in_chunks(x, size=4):
-    return torch.cat([chunk.mean(1, keepdim=True).expand_as(chunk) for chunk in x.split(size, 1)], 1)
+def _in_chunks(x):
+    return torch.cat([chunk.mean(1, keepdim=True).expand_as(chunk) for chunk in x.split(4, 1)], 1)
 
 
 def _at(x, position):
