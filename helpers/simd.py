@@ -165,7 +165,7 @@ def sum_lanes(typing, array, offset):
 
 
 def _elementwise(build_one):
-    """An intrinsic of two arguments, at least one a vector; a number stands for itself in every lane."""
+    """An intrinsic of two arguments, at least one a vector; a number is put into every lane."""
 
     @intrinsic
     def function(typing, x, y):
@@ -213,7 +213,7 @@ def _integers(floats):
 
 
 def _scale(builder, p, k):
-    """``p * 2**k``, where the integer k stands in the lowest bits of a float: add it to the exponent of p."""
+    """``p * 2**k``, where the lowest bits of a float hold the integer k: add it to the exponent of p."""
     integers, mantissa = _integers(p.type)
     shift = ir.Constant(integers, [mantissa] * LANES)
     scaled = builder.add(builder.bitcast(p, integers), builder.shl(builder.bitcast(k, integers), shift))

@@ -171,8 +171,8 @@ def main(arguments=None) -> int:
         f" {record['date']}, commit {record['commit'] or 'unknown'}.\n\n"
         f"{contenders.DIM} channels, {contenders.D_STATE} states, float32. Times are medians of at least"
         f" {session.repeats} rounds; in each of them all contenders of a table take turns. Ratios are to the first row,"
-        f' round by round. On a GPU "kernels" is the time of a call whose kernels it starts by itself, replayed as a'
-        f" CUDA graph. Nothing is run that would take more than {format_duration(session.seconds)} or"
+        f' round by round. On a GPU "kernels" is the time of a call\'s kernels alone, replayed as a CUDA graph.'
+        f" Nothing is run that would take more than {format_duration(session.seconds)} or"
         f" {format_bytes(session.gigabytes * 1e9)}."
     )
     try:

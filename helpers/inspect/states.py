@@ -1,4 +1,4 @@
-"""What the states of a classifier know, and what happens when somebody changes them.
+"""What the states of a classifier know, and what happens when they are changed.
 
 Three tools. A digit is read in parts (:func:`read_on`), so that its states can be looked at, exchanged or reset in
 between. Linear probes (:func:`fit_probes`) say what can be read off the states: ridge regression, solved exactly (Alain

@@ -73,7 +73,7 @@ class PixelGenerator(Backbone):
         return self.head(self.norm(self.read(tokens)))
 
     def start(self, batch: int, labels=None):
-        """The tokens that stand before the first pixels, int64 ``(batch,)``: the start token, or that of a class."""
+        """The tokens that come before the first pixels, int64 ``(batch,)``: the start token, or that of a class."""
         token = torch.full((batch,), self.levels, device=self.head.weight.device)
         if labels is None:
             return token

@@ -103,7 +103,10 @@ def signed(text):
             serialize({"a": torch.ones(2)}),
             "is an intact safetensors file, but not one of this tutorial's.*load_file reads it",
         ),
-        (serialize({"a": torch.ones(2)}, metadata={"format": "pt"}), "is an intact safetensors file, but not one of this"),
+        (
+            serialize({"a": torch.ones(2)}, metadata={"format": "pt"}),
+            "is an intact safetensors file, but not one of this",
+        ),
         (signed("[1]"), "its state is not a dictionary"),
         (signed("{"), "is damaged"),
         (signed("[" * 100_000), "is damaged"),
