@@ -5,6 +5,6 @@
 lines what came of it. ``build`` compiles upstream's source, if asked. Whatever can hang or crash runs in a process of
 its own, through ``steps``. ``links`` writes the first cell and the badges. ``report`` is for an issue.
 
-``gpu`` and ``gpu_parts`` are something else: all that needs a GPU, for a machine that has one for minutes. So is
-``at_home``: every page in a runtime made to be like Colab's.
+``gpu`` and ``gpu_parts`` are something else: they do all that needs a GPU, on a machine that has one for minutes.
+``at_home`` runs every page in a runtime made to resemble Colab's.
 """

@@ -1,13 +1,13 @@
-"""Every page as a reader of a Colab CPU runtime runs it, on a Linux machine of one's own: ``make colab-at-home``.
+"""Run every page as on a Colab CPU runtime, on your own Linux machine: ``make colab-at-home``.
 
-Colab's image cannot be had everywhere. Near it is a folder with Debian 13, whose Python is Colab's 3.13, and with the
-packages of ``runtime.txt`` in Colab's versions. It is made once, 9 GB, by ``debootstrap`` and pip, and again when
-``runtime.txt`` changes. Nothing of ours is installed in it.
+Colab's image is not available everywhere. The nearest thing is a folder with Debian 13, whose Python is Colab's 3.13,
+and with the packages of ``runtime.txt`` in Colab's versions. ``debootstrap`` and pip build it once (9 GB), and again
+when ``runtime.txt`` changes. Nothing of ours is installed in it.
 
-Each page gets a fresh runtime: a layer over that folder, thrown away afterwards. In it ``/content`` holds the notebook
+Each page gets a fresh runtime: a layer over that folder, thrown away afterwards. There ``/content`` holds the notebook
 alone, ``COLAB_RELEASE_TAG`` is set, and git takes the commit that is checked out here for the repository on GitHub, so
 the first cell clones it and installs what Colab lacks. Mounts and processes live in namespaces of their own, which end
-with the command, however it ends. What a reader would see on stderr, or as a warning, is listed page by page.
+with the command, however it ends. A list shows, page by page, what a reader would see on stderr or as a warning.
 
 Standard library only. Debian's packages come from debootstrap's own mirror, or from the one that ``DEBIAN_MIRROR``
 names; Python's come from where pip is configured to look.
@@ -53,7 +53,7 @@ mount --rbind /dev "$1/dev"
 exec chroot "$@"
 """
 
-BAR = re.compile(r"\d+%\||\[\d[\d:]+[<,].*\]|^\s*$")  # by tqdm, with and without a total; and empty lines
+BAR = re.compile(r"\d+%\||\[\d[\d:]+[<,].*\]|^\s*$")  # tqdm's, with and without a total; and empty lines
 WARNING = re.compile(r"\w*Warning\b|^(Not used|Missing|Verified: +not|torch cannot|This torch)\b")
 
 
@@ -67,9 +67,9 @@ class Result(NamedTuple):
 
 
 def warnings(notebook: dict) -> list[str]:
-    """What an executed notebook warns of: all of stderr but progress bars, and lines of other text that say so.
+    """The warnings in an executed notebook: all of stderr but progress bars, and other lines that look like warnings.
 
-    A line that is indented goes on with the one before, and is left out.
+    An indented line continues the one before, and is left out.
     """
     found = {}
     for number, cell in enumerate(notebook["cells"], start=1):
@@ -93,10 +93,10 @@ def table(results: list[Result]) -> str:
 
 
 def choose(wanted: list[str], folder: Path = ROOT / "notebooks") -> list[str]:
-    """The names of the notebooks that begin with one of these; all of them for none.
+    """The names of the notebooks that begin with one of ``wanted``; if that is empty, all names.
 
     Raises:
-        SystemExit: if no notebook begins with one of them.
+        SystemExit: if no notebook begins with one of ``wanted``.
     """
     names = [path.name for path in sorted(folder.glob("*.ipynb"))]
     for start in wanted:
@@ -106,9 +106,9 @@ def choose(wanted: list[str], folder: Path = ROOT / "notebooks") -> list[str]:
 
 
 def pip_environment(listed: str) -> dict[str, str]:
-    """What ``pip config list`` lists, as variables for another pip, without addresses of this machine's files."""
+    """What ``pip config list`` prints, as environment variables for another pip, without ``file:`` addresses."""
     found = {}
-    for line in sorted(listed.splitlines(), key=lambda line: line.startswith(":env:")):  # which go before files
+    for line in sorted(listed.splitlines(), key=lambda line: line.startswith(":env:")):  # last: they override files
         key, _, value = line.partition("=")
         name = key.rpartition(".")[2]
         if name in ("index-url", "extra-index-url", "proxy", "trusted-host", "timeout", "default-timeout", "cert"):
@@ -118,9 +118,9 @@ def pip_environment(listed: str) -> dict[str, str]:
 
 
 def lacking(folder: Path) -> str | None:
-    """Why this machine cannot do it, as a sentence, or None."""
+    """Why this machine cannot run the pages, as a sentence, or None if it can."""
     if sys.platform != "linux":
-        return f"This needs Linux: it runs Debian in a folder, and here is {sys.platform}."
+        return f"This needs Linux: it runs Debian in a folder, and this machine runs {sys.platform}."
     if os.geteuid() != 0:
         return "This needs root, to mount folders and to change into one: sudo make colab-at-home"
     if not (ROOT / ".git").exists():
@@ -130,7 +130,7 @@ def lacking(folder: Path) -> str | None:
             return f"This needs the command {command}. On Debian and Ubuntu: apt-get install {package}"
     free = shutil.disk_usage(folder).free / 1e9
     if not (folder / "ready").exists() and free < SPACE:
-        return f"This needs {SPACE} GB of disk while it is built, and where {folder} is there are {free:.0f}."
+        return f"Building this takes {SPACE} GB of disk, and {folder} has {free:.0f} GB free."
     return None
 
 
@@ -138,8 +138,8 @@ class Home:
     """Debian in a folder with Colab's packages, and the command to run something in it.
 
     Args:
-        folder: where all of it lies.
-        log: the open file into which goes what is said meanwhile.
+        folder: for Debian, its layers and the executed pages.
+        log: an open file, for all that commands print.
     """
 
     def __init__(self, folder: Path, log):
@@ -166,7 +166,7 @@ class Home:
         }
 
     def _run(self, command):
-        """Run a command in namespaces of its own; returns the exit status. Nothing of it outlives this call."""
+        """Run a command in namespaces of its own; return its exit status. No process of it outlives this call."""
         own = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
         process = subprocess.Popen([*own, *command], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         try:
@@ -176,7 +176,7 @@ class Home:
             process.wait()
 
     def run(self, command: list[str], layered: bool = True) -> int:
-        """Run a command in Debian, on the layer or on what is under it; returns its exit status."""
+        """Run a command in Debian, on the layer or on the folder below it; return its exit status."""
         places = [self.root]
         if layered:
             places += [self.layer / "upper", self.layer / "work", self.layer / "merged"]
@@ -184,16 +184,16 @@ class Home:
         return self._run(["sh", "-euc", LAYERED * layered + ENTER, "sh", *places, *inside])
 
     def fresh(self) -> None:
-        """Throw the layer away, and lay a new one."""
+        """Replace the layer by an empty one."""
         shutil.rmtree(self.layer, ignore_errors=True)
         for name in ("upper/content", "upper/opt", "work", "merged"):
             (self.layer / name).mkdir(parents=True)
 
     def build(self) -> None:
-        """Make the folder, unless it is there and is what would be made.
+        """Build the folder, unless it is there and up to date.
 
         Raises:
-            SystemExit: if that fails.
+            SystemExit: if a step fails.
         """
         recipe = RUNTIME.read_bytes() + f"{DEBIAN} {PACKAGES} {PYTHON}".encode()
         digest = hashlib.sha256(recipe).hexdigest()
@@ -219,7 +219,7 @@ class Home:
         self._connect()
 
     def _connect(self):
-        """Let names be found, and pip's hosts be trusted, as here."""
+        """Give Debian this machine's name resolution, and pip's certificate."""
         for name in ("etc/resolv.conf", "etc/hosts"):
             if Path("/", name).exists():
                 shutil.copy(Path("/", name), self.root / name)
@@ -227,7 +227,7 @@ class Home:
             shutil.copy(self.certificate, self.root / CERTIFICATE)
 
     def publish(self) -> str:
-        """Let git in the folder find the commit that is checked out here where GitHub would be; returns its name."""
+        """Let git in Debian find the commit that is checked out here in place of GitHub's; return its name."""
         setting = json.loads((ROOT / "colab" / "links.json").read_text(encoding="utf-8"))
         self.ref = setting["ref"]
         shutil.rmtree(self.bare, ignore_errors=True)
@@ -240,10 +240,10 @@ class Home:
         changed = subprocess.run([*GIT, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
         head = [*GIT, "rev-parse", "--short", "HEAD"]
         name = subprocess.run(head, capture_output=True, text=True, check=True).stdout.strip()
-        return f"commit {name}{', without the changes that are not committed' if changed else ''}"
+        return f"commit {name}{', without uncommitted changes' if changed else ''}"
 
     def page(self, name: str, without: list[str]) -> Result:
-        """Run a page in a fresh runtime. The executed notebook is kept, whole or as far as it came."""
+        """Run a page in a fresh runtime; keep the executed notebook, whole or up to the cell that failed."""
         self.fresh()
         for earlier in (self.folder / "pages").glob(f"{Path(name).stem}.*"):
             earlier.unlink()
@@ -272,10 +272,12 @@ class Home:
 def main(arguments=None) -> int:
     """Run the command; returns its exit status: 0 if every page ran."""
     parser = argparse.ArgumentParser(prog="python -m colab.at_home", description=__doc__.partition("\n")[0])
-    parser.add_argument("pages", nargs="*", help="how their names begin, as in: 04 A1 (default: all)")
+    parser.add_argument("pages", nargs="*", help="how their names begin, such as 04 A1 (default: all)")
     parser.add_argument("--without", nargs="+", default=[], metavar="PACKAGE",
-                        help="packages to hide from the pages, as triton, which CPU runtimes lack")  # fmt: skip
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where all of it lies (default: %(default)s)")
+                        help="packages to hide from the pages, such as triton, which CPU runtimes lack")  # fmt: skip
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, help="for Debian and the executed pages (default: %(default)s)"
+    )
     options = parser.parse_args(arguments)
     names, folder = choose(options.pages), options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -289,7 +291,7 @@ def main(arguments=None) -> int:
     results = []
     with open(folder / "log.txt", "a", encoding="utf-8") as log:
         try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # what is started has the lock, too
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # what is started inherits the lock
         except OSError:
             print(f"Another run is at work in {folder}.", file=sys.stderr)
             return 1

@@ -1,8 +1,8 @@
-"""Compile upstream's source, because somebody asked: ``python colab/setup.py --build``.
+"""Compile upstream's source, on request: ``python colab/setup.py --build``.
 
 Upstream compiles for every generation of GPUs, which takes half an hour and more. This compiles for the present one
-alone: torch takes ``PYTORCH_NVCC`` in place of the CUDA compiler, and there stands ``nvcc.py``, which exchanges the
-architectures on every command line and writes down each file, so that something can be said meanwhile.
+alone: torch calls ``PYTORCH_NVCC`` in place of the CUDA compiler, and that is ``nvcc.py``, which replaces the
+architectures on every command line and notes each compiled file, so that progress can be shown.
 """
 
 import os
@@ -23,7 +23,7 @@ PATIENCE = 3600  # seconds
 
 
 def build(machine: Machine, folder: Path) -> Path:
-    """Compile for the present GPU, with a line that shows how far it is; returns the wheel.
+    """Compile for the present GPU, with a line that shows progress; return the wheel.
 
     Raises:
         colab.steps.Failed: if there is no GPU or no CUDA compiler, or the compilation fails or takes an hour.

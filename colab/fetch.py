@@ -1,6 +1,6 @@
 """Fetch one wheel, in a process of its own: ``python -m colab.fetch FOLDER NAME ADDRESS INDEX SHA256``.
 
-Prints where the file is. What is incomplete, not an archive or not what its hash says is not left behind.
+Prints where the file is. A file that is incomplete, not an archive or not what its hash says is not left behind.
 """
 
 import fnmatch

@@ -1,19 +1,20 @@
-"""Everything that needs a GPU, for a machine with one that can be had for minutes: ``python -m colab.gpu``.
+"""Everything that needs a GPU, for a machine that has one for minutes: ``python -m colab.gpu``.
 
 Part after part: our GPU tests; upstream's kernel, and the tests that hold us to it; the benchmark; every page; the
-training, captured against plain. Each is a process of its own (``colab/gpu_parts.py``) that writes its record, a JSON
-file that ``experiments/gpu`` takes as it is, while it goes. A part that fails, hangs or crashes does not stop the
+training, captured against plain. Each is a process of its own (``colab/gpu_parts.py``). While it runs it writes its
+record, a JSON file that can go into ``experiments/gpu`` as it is. A part that fails, hangs or crashes does not stop the
 others; at the end a table says what came of each. Without a GPU it is a rehearsal: each part as far as it goes.
 
-A bare machine without a network needs torch with Triton, and what else it lacks as wheels in a folder that travels
-along. To fill one for Python 3.12 on Linux, 19 MB, the second line for upstream's source::
+A machine without a network needs torch with Triton. Everything else that it lacks must come along as wheels in a
+folder. To fill one for Python 3.12 on Linux, 19 MB (the second command fetches upstream's source)::
 
     pip download --no-deps --dest build/packages --only-binary=:all: --python-version 3.12 --implementation cp \\
         --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 -r colab/gpu-packages.txt
     MAMBA_FORCE_BUILD=TRUE MAMBA_SKIP_CUDA_BUILD=TRUE \\
         pip download --no-deps --dest build/packages --no-binary=:all: --no-build-isolation mamba-ssm==2.3.2.post1
 
-There it is ``python -m colab.gpu --packages build/packages``. Standard library only: it works where torch does not.
+On that machine, run ``python -m colab.gpu --packages build/packages``. This needs the standard library alone: it works
+where torch does not.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from colab.steps import ROOT, Deadline, Failed, TooSlow, python, run
 from helpers import files
 
 MINUTES = 8.0
-# In this order. What one leaves of its share, in minutes, the others get.
+# Shares of the time, in minutes, in this order. What a part leaves of its share, those after it get.
 PARTS = {"tests": 1.75, "upstream": 3.75, "benchmark": 0.75, "pages": 1.0, "training": 0.75}
 WORTH = 2  # seconds below which no part is begun
 
@@ -42,7 +43,7 @@ class Part(NamedTuple):
 
     name: str
     share: float
-    command: list[str]  # is also told ``--seconds``, how long it may take
+    command: list[str]  # ``--seconds``, how long it may take, is added
 
 
 class Result(NamedTuple):
@@ -55,10 +56,10 @@ class Result(NamedTuple):
 
 
 def attempt(parts: list[Part], minutes: float, folder: Path) -> list[Result]:
-    """Do one part after another, write what came of each into its record and into ``summary.md``, and return that.
+    """Do one part after another; write what came of each into its record and into ``summary.md``, and return it.
 
     Args:
-        parts: each writes ``<name>.json`` into ``folder`` as long as it runs, if it has something to say.
+        parts: each may write ``<name>.json`` into ``folder`` while it runs.
         minutes: for all of them.
         folder: of the records.
     """
@@ -116,11 +117,11 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(prog="python -m colab.gpu", description=__doc__.partition("\n")[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
                         help=f"some of {', '.join(PARTS)} (default: all)")  # fmt: skip
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="for all of it (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="for all parts together (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "gpu", help="folder of the records")
-    parser.add_argument("--packages", type=Path, help="folder of wheels that travelled along; no other is looked for")
-    parser.add_argument("--commit", help="of this code, where git cannot tell")
-    parser.add_argument("--rehearse", action="store_true", help="as far as it goes without a GPU")
+    parser.add_argument("--packages", type=Path, help="folder of wheels that came along; pip looks nowhere else")
+    parser.add_argument("--commit", help="commit of this code, where git cannot tell")
+    parser.add_argument("--rehearse", action="store_true", help="do each part as far as it goes without a GPU")
     options = parser.parse_args(arguments)
     folder, places = options.output.resolve(), [str(ROOT), str(install.FOLDER)]
     if options.packages:

@@ -1,7 +1,7 @@
 """One part of ``python -m colab.gpu``, in a process of its own: ``python -m colab.gpu_parts PART --output FILE``.
 
-A part returns a sentence that says how it went, or raises :class:`colab.steps.Failed` with one. It keeps what it
-measures in its record as soon as it is there: time may run out at any moment.
+A part returns a sentence that says how it went, or raises :class:`colab.steps.Failed` with one. It writes every
+measurement into its record at once: time may run out at any moment.
 """
 
 import argparse
@@ -34,20 +34,20 @@ SAME = 1e-2  # largest relative difference of a loss: float32, but Muon computes
 
 
 class Record:
-    """A part's record: ``content``, written to a file with everything that is kept."""
+    """A part's record: ``content``, written to a file anew whenever something is kept."""
 
     def __init__(self, path: Path):
         self.path, self.content = path, {"measurements": {}}
 
     def keep(self, name: str | None = None, **measurement) -> None:
-        """Keep a measurement, under its name, and write all."""
+        """Keep a measurement under its name, if it has one, and write the whole record."""
         if name:
             self.content["measurements"][name] = measurement
         files.write(self.path, (json.dumps(self.content, indent=2) + "\n").encode())
 
 
 def describe(part: str, commit: str | None, rehearse: bool) -> dict:
-    """What a record says besides what was measured."""
+    """What a record says besides its measurements: machine, versions, commit, command."""
     import torch
 
     from helpers import machine as this_machine
@@ -155,13 +155,13 @@ def benchmark(record, seconds, rehearse) -> str:
     if wrong:
         raise Failed("one of our own contenders is wrong or fails")
     timed = [row for row in record.content["rows"] if row["seconds"]]
-    return f"{len(timed)} contenders timed, {sum(row['kernel_seconds'] is not None for row in timed)} by kernels too"
+    return f"{len(timed)} contenders timed, {sum(row['kernel_seconds'] is not None for row in timed)} of them by kernel"
 
 
 def goals(rows) -> dict:
-    """What is wanted of the kernels on an H100: ``{goal: {"found": ..., "at most": ...}}``, of what was measured.
+    """Goals for the kernels on an H100, as far as ``rows`` measure them: ``{goal: {"found": ..., "at most": ...}}``.
 
-    Kernels are compared by the time that they take by themselves; a call's overhead is what it takes beyond that.
+    Kernels are compared by the time that they take on the GPU; a call's overhead is what it takes beyond that.
     """
     found = {}
     timed = {(row["section"], row["comparison"], row["batch"], row["name"]): row for row in rows}
@@ -296,9 +296,9 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(prog="python -m colab.gpu_parts", description=__doc__.partition("\n")[0])
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--output", type=Path, required=True, help="the record")
-    parser.add_argument("--seconds", type=float, default=600, help="that it may take (default: %(default)s)")
-    parser.add_argument("--commit", help="of this code, where git cannot tell")
-    parser.add_argument("--rehearse", action="store_true", help="as far as it goes without a GPU")
+    parser.add_argument("--seconds", type=float, default=600, help="how long it may take (default: %(default)s)")
+    parser.add_argument("--commit", help="commit of this code, where git cannot tell")
+    parser.add_argument("--rehearse", action="store_true", help="go as far as is possible without a GPU")
     options = parser.parse_args(arguments)
     record = Record(options.output)
     try:

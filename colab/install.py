@@ -1,7 +1,7 @@
 """Put packages in place without touching any other.
 
-A wheel of mamba-ssm is installed with pip, by itself. Where pip is missing or may not write, it is unpacked into a
-folder of ours, which goes on the path of this process and of those that it starts.
+pip installs a wheel of mamba-ssm without its dependencies. Where pip is missing or may not write, the wheel is unpacked
+into a folder of ours, which goes on the path of this process and of those that it starts.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from colab.steps import ROOT, Deadline, Failed, python, run
 FOLDER = ROOT / "build" / "kernel"
 PATIENCE = 60  # seconds
 PACKAGE = "mamba-ssm"
-NEEDS = ("einops", "transformers", "huggingface_hub", "packaging")  # what importing mamba_ssm needs beside torch
+NEEDS = ("einops", "transformers", "huggingface_hub", "packaging")  # what importing mamba_ssm needs besides torch
 KERNEL = "selective_scan_cuda"
 # As upstream's source is from the release after 2.3.2 on, unless MAMBA_KEEP_CUDA_BUILD=TRUE asks for more.
 LEFT_OUT = f"it was built without {KERNEL}, the kernel of its Mamba-1"
@@ -36,7 +36,7 @@ def present() -> bool:
 
 
 def version() -> str | None:
-    """That of mamba-ssm, or None where pip knows of none."""
+    """The installed version of mamba-ssm, or None where pip knows of none."""
     try:
         return importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
@@ -50,7 +50,7 @@ def install(wheel: Path, deadline: Deadline) -> None:
         colab.steps.Failed: if it can be neither installed nor unpacked.
     """
     try:
-        # No user site: that is another place, which not everyone who asks for this Python looks into.
+        # Not into the user site: not every process of this Python looks there.
         arguments = ("install", "--no-deps", "--no-index", "--no-user", "--force-reinstall", wheel)
         run(python(*PIP, *arguments), deadline, PATIENCE)
     except Failed as failure:
@@ -96,7 +96,7 @@ def tutorial() -> list[str]:
 
 
 def missing(requirements) -> list[str]:
-    """Those of which no version is installed. One that is there is good enough: nothing is ever upgraded."""
+    """The requirements of which no version is installed. Any version will do: nothing is ever upgraded."""
     found = []
     for requirement in requirements:
         try:
@@ -107,7 +107,7 @@ def missing(requirements) -> list[str]:
 
 
 def add(requirements: list[str], deadline: Deadline) -> None:
-    """Install packages, and what they need, while everything that is there stays at its version.
+    """Install packages and what they need; everything that is already installed keeps its version.
 
     Raises:
         colab.steps.Failed: if that is impossible, or takes too long.

@@ -54,7 +54,7 @@ if on_colab:
 
 
 def setting(root: Path = ROOT) -> dict:
-    """``{"repository": "owner/name", "ref": "main"}``, as it is now."""
+    """The setting as it is now: ``{"repository": "owner/name", "ref": "main"}``."""
     return json.loads((root / "colab" / "links.json").read_text(encoding="utf-8"))
 
 
@@ -64,7 +64,7 @@ def pages(root: Path = ROOT) -> list[dict]:
     ``file``, ``leaves_with`` (what a reader leaves the page with), ``run_seconds`` (on two CPU cores), ``appendix``.
 
     Raises:
-        SystemExit: if the notebooks that are there are others.
+        SystemExit: if it does not list exactly the notebooks that are there.
     """
     listed = json.loads((root / "website" / "pages.json").read_text(encoding="utf-8"))["notebooks"]
     there = {path.name for path in (root / "notebooks").glob("*.ipynb")}
@@ -79,7 +79,7 @@ def title(notebook) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A run time as it is told: to five seconds, and in minutes from a minute and a half on."""
+    """A run time in words: rounded to five seconds, or to minutes from a minute and a half on."""
     return f"{max(5 * round(seconds / 5), 5)} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
@@ -94,13 +94,13 @@ def origin(root: Path) -> str | None:
     return found and found[1]
 
 
-def page(name: str, repository: str, ref: str) -> str:
+def colab_address(name: str, repository: str, ref: str) -> str:
     """Where Colab opens a notebook."""
     return f"https://colab.research.google.com/github/{repository}/blob/{ref}/notebooks/{name}"
 
 
 def badge(name: str, repository: str, ref: str) -> str:
-    return f"{BADGE}({page(name, repository, ref)})"
+    return f"{BADGE}({colab_address(name, repository, ref)})"
 
 
 def cell(repository: str, ref: str) -> str:
@@ -148,8 +148,8 @@ def link_readme(text: str, rows: list[str]) -> str:
 
 def linked(root: Path, repository: str, ref: str) -> dict[Path, str]:
     """All files that name the repository, as they must be."""
-    setting = json.dumps({"repository": repository, "ref": ref}, indent=2)
-    files, rows = {root / "colab" / "links.json": f"{setting}\n"}, []
+    text = json.dumps({"repository": repository, "ref": ref}, indent=2)
+    files, rows = {root / "colab" / "links.json": f"{text}\n"}, []
     for about in pages(root):
         name = about["file"]
         notebook = link_notebook(root / "notebooks" / name, repository, ref)
@@ -172,7 +172,7 @@ def main(arguments=None, root: Path = ROOT) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, and fail if something would be written")
     options = parser.parse_args(arguments)
     now = setting(root)
-    found = None if options.check else origin(root)  # a clone of a fork, too, passes the check
+    found = None if options.check else origin(root)  # so that a clone of a fork passes the check
     repository, ref = options.repository or found or now["repository"], options.ref or now["ref"]
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         parser.error(f"--repository must be owner/name, got {repository!r}")

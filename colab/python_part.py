@@ -1,7 +1,7 @@
 """The Python part of mamba-ssm, without its kernel: enough to compare our block and our scan with upstream's.
 
-Its source installs in seconds where the kernel is not compiled. This is for a computer of one's own: on Colab nothing
-is installed that the pages do not need.
+Its source installs in seconds if the kernel is not compiled. This is for your own computer: on Colab, nothing is
+installed that the pages do not need.
 """
 
 from colab import wheels
@@ -12,7 +12,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 PATIENCE = 600  # seconds for all of it
 BUILDING = ("setuptools", "wheel", "ninja")
 
-# Without its kernel mamba_ssm 2.3.2 does not import, unless something stands where the kernel's module would.
+# Without its kernel mamba_ssm 2.3.2 does not import, unless another module goes by the kernel's name.
 IMPORTS = """
 import sys, types
 sys.modules["selective_scan_cuda"] = types.ModuleType("selective_scan_cuda")
@@ -21,7 +21,7 @@ from mamba_ssm.ops.selective_scan_interface import selective_scan_ref
 
 
 def ready() -> str:
-    """Install it where it is not yet, and return the sentence that says what is there.
+    """Install it if it is missing, and return a sentence that says what is there.
 
     Raises:
         colab.steps.Failed: if it cannot be installed, or not imported afterwards.

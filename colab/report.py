@@ -1,7 +1,7 @@
 """What a maintainer needs to know of a machine, to paste into an issue: ``python -m colab.report``.
 
-Versions, the scan kernel and how it was proven, the error of every backend that runs, their times beside one another,
-and the published classifier, read on the test digits beside the figure in its record. On a CPU, too. ``python -m
+Versions, the scan kernel and how it was proven, the error and the time of every backend that runs, and the accuracy of
+the published classifier on the test digits next to the one in its record. It works on a CPU as well. ``python -m
 helpers.benchmark`` measures more.
 """
 
@@ -58,7 +58,7 @@ def proofs(here: machine.Machine) -> tuple[str, list[str]]:
 
 
 def timings(names: list[str], device: torch.device, batch: int = BATCH, length: int = LENGTH) -> str:
-    """A table of the times of a scan and, on a GPU, of the memory that it takes beside its inputs."""
+    """A table of the times of a scan and, on a GPU, of the memory that it takes besides its inputs."""
     times, calls = [], {}
     for backward in (False, True):
         same = {"batch": batch, "device": device, "backward": backward}
@@ -73,7 +73,7 @@ def timings(names: list[str], device: torch.device, batch: int = BATCH, length: 
 
 
 def accuracy(device: torch.device, images: int | None = None) -> str:
-    """The published classifier on the test digits, or the first of them, beside its record."""
+    """The accuracy of the published classifier on the test digits, or the first of them, and that in its record."""
     record = json.loads((models.CHECKPOINTS / f"{CHECKPOINT}.json").read_text(encoding="utf-8"))
     tested = TensorDataset(*(tensor[:images] for tensor in mnist.sequences(mnist.load(train=False))))
     model, found = models.load_checkpoint(CHECKPOINT).to(device), []

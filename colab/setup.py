@@ -3,8 +3,9 @@
 The first cell of every notebook calls :func:`main` on Colab. Candidates, in order: a kernel of mamba-ssm that is
 already installed; the wheels of ``wheels.json`` that fit Python, torch, CUDA and ABI; then the tutorial's own kernels,
 in Triton on a GPU and in Numba on a CPU, which need nothing installed. Each is run forward and backward in a process of
-its own and held against the reference. What fails is removed, in one line that says so, and the next one is tried. On
-Colab all of it is over within two minutes, whatever hangs; then the tutorial's own kernel is used as it is.
+its own and held against the reference. One that fails is removed, with a line that says so, and the next one is tried.
+On Colab all of it is over within two minutes, whatever hangs; if they run out, the tutorial's own kernel is used
+unproven.
 
 Nothing that is there is upgraded or replaced, nothing is compiled unless ``--build`` asks for it, and the exit status
 says whether a kernel was proven.
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-if not __package__:  # run as a file, Python looks for packages beside it and not beside its folder
+if not __package__:  # run as a file: Python looks for packages in this folder, and not in the one above
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from colab import build, fetch, install, machine, python_part, verify, wheels
@@ -29,8 +30,8 @@ WORTH = 5  # seconds below which no other candidate is begun
 OWN = {
     "triton": "triton, the tutorial's own kernel for GPUs",
     "numba": "numba, the tutorial's own kernel for CPUs",
-    "associative": "associative, in plain PyTorch: slower, and as right",
-    "reference": "reference, a loop in plain PyTorch: slow, and right",
+    "associative": "associative, in plain PyTorch: slower, but right",
+    "reference": "reference, a loop in plain PyTorch: slow, but right",
 }
 
 
@@ -44,11 +45,11 @@ class Choice(NamedTuple):
 
 
 def choose(here: machine.Machine, deadline: Deadline, building: bool = False) -> Choice:
-    """Try the candidates in order until one is proven; each that is not gets a line."""
+    """Try the candidates in order until one is proven; each that fails gets a line."""
     for_wheels, without = deadline.earlier(RESERVE), []
     if here.gpu:
         found = _installed(here, for_wheels, without)
-        found = found or (_built(here, deadline) if building else _wheel(here, for_wheels))
+        found = found or (_built(here) if building else _wheel(here, for_wheels))
         if found:
             return found
         if install.present() and "mamba_ssm" not in without:
@@ -57,7 +58,7 @@ def choose(here: machine.Machine, deadline: Deadline, building: bool = False) ->
         try:
             errors = verify.verify(backend, here.device, here.dtypes(), deadline)
             return Choice(backend, OWN[backend], errors, tuple(without))
-        except TooSlow:  # the machine may be, or the compiler: pages 4 and 5 hold it against the reference again
+        except TooSlow:  # it may still be right: pages 4 and 5 hold it against the reference again
             return Choice(backend, OWN[backend], {}, tuple(without))
         except Failed as failure:
             print(f"Not used: {OWN[backend]}: {failure}.", flush=True)
@@ -67,12 +68,12 @@ def choose(here: machine.Machine, deadline: Deadline, building: bool = False) ->
 
 
 def upstream(here: machine.Machine, deadline: Deadline, network: bool = True) -> Choice | None:
-    """Upstream's kernel, whatever it takes: the one that is installed, a wheel that fits, or compiled, for minutes."""
-    return _installed(here, deadline, []) or (network and _wheel(here, deadline)) or _built(here, deadline)
+    """Upstream's kernel, whatever it takes: the installed one, a wheel that fits, or one compiled in minutes."""
+    return _installed(here, deadline, []) or (network and _wheel(here, deadline)) or _built(here)
 
 
 def _installed(here, deadline, without):
-    """The kernel that is already there, if it is right. A wrong one is removed on Colab, and elsewhere its owner's."""
+    """The kernel that is already there, if it is right. A wrong one is removed on Colab, but nowhere else."""
     source = f"mamba_ssm {install.version() or 'of unknown version'}, already installed"
     if not install.present():
         if install.version():
@@ -89,8 +90,8 @@ def _installed(here, deadline, without):
 
 
 def _wheel(here, deadline):
-    """The first wheel that fits and is right. None is tried beside a kernel that could not be removed, and none in
-    place of another version, even if its kernel is missing."""
+    """The first wheel that fits and is right. None is tried while a kernel is there that could not be removed, and
+    none in place of another version, even if that has no kernel."""
     folder = ROOT / "build" / "wheels"
     if install.version() not in (None, wheels.table()["version"]):
         return None
@@ -110,8 +111,8 @@ def _wheel(here, deadline):
     return None
 
 
-def _built(here, deadline):
-    """What was compiled here. It takes as long as it takes: who asked for it is told how far it is."""
+def _built(here):
+    """The kernel, compiled here if it is right. It has no deadline: it was asked for, and shows its progress."""
     source = f"mamba_ssm {wheels.table()['version']}, compiled here"
     try:
         return _proven(build.build(here, ROOT / "build" / "wheels"), source, here, Deadline(SECONDS))

@@ -1,5 +1,5 @@
-"""One deadline for everything, and steps that run in processes of their own, so that nothing that hangs or crashes
-takes the notebook with it. Standard library only: it works where torch does not.
+"""One deadline for everything, and steps that run in processes of their own: one that hangs or crashes does not take
+the notebook with it. Standard library only: it works where torch does not.
 """
 
 import os
@@ -19,7 +19,7 @@ class Failed(Exception):
 
 
 class TooSlow(Failed):
-    """It was not done in time: nothing is known of it."""
+    """A step was not done in time: whether it would have succeeded is not known."""
 
 
 class Deadline:
@@ -37,7 +37,7 @@ class Deadline:
         return self.end - time.monotonic()
 
     def earlier(self, seconds: float) -> "Deadline":
-        """A deadline some seconds before this one: what comes later keeps that much."""
+        """A deadline some seconds before this one, which are left for what comes later."""
         return Deadline(self.left() - seconds)
 
 
@@ -53,7 +53,7 @@ def run(command: list[str], deadline: Deadline, limit: float, **environment: str
         command: the program and its arguments.
         deadline: when all of it must be over.
         limit: seconds that this command may take.
-        environment: variables beside those that are set.
+        environment: variables to set besides those of this process.
 
     Raises:
         Failed: if it exits with an error or crashes.

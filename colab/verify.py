@@ -14,11 +14,11 @@ import sys
 from colab import install
 from colab.steps import Deadline, Failed, python, run
 
-# max|x - y| / max|y|, of the output and of every gradient: some times what a right kernel has (about 1e-6, and 4e-3),
-# and far below what a wrong one has. Upstream's own tests allow 6e-4 and 3e-2 of each number, plus 2e-3 and 5e-2.
+# max|x - y| / max|y|, of the output and of every gradient: several times the error of a right kernel (about 1e-6, and
+# 4e-3), and far below that of a wrong one. Upstream's own tests allow 6e-4 and 3e-2 of each number, plus 2e-3 and 5e-2.
 BOUNDS = {"float32": 1e-3, "bfloat16": 3e-2}
 BATCH, DIM, D_STATE, LENGTHS = 2, 64, 16, (37, 784)
-PATIENCE = 60  # seconds; importing mamba_ssm and what it wants can take half of it on a cold disk
+PATIENCE = 60  # seconds; importing mamba_ssm and its dependencies can take half of it on a cold disk
 
 
 def verify(backend: str, device: str, dtypes: list[str], deadline: Deadline) -> dict[str, float]:
@@ -31,7 +31,7 @@ def verify(backend: str, device: str, dtypes: list[str], deadline: Deadline) -> 
 
 
 def kernel(backend: str):
-    """The scan of a backend, by itself: nothing is chosen, and nothing else takes its place."""
+    """The scan of one backend: no other takes its place."""
     from helpers.scan import mamba_ssm_kernel, selective_scan
 
     if backend != "mamba_ssm":
@@ -64,7 +64,7 @@ def main(backend: str, device: str, *dtypes: str) -> int:
         scan, found = kernel(backend), dict.fromkeys(dtypes, 0.0)
         for length, dtype in itertools.product(LENGTHS, dtypes):
             differs = error(scan, device, dtype, length)
-            if not differs <= BOUNDS[dtype]:  # also if it is not a number
+            if not differs <= BOUNDS[dtype]:  # also if it is NaN
                 raise Failed(f"it is wrong: {dtype} differs by {differs:.0e}, more than {BOUNDS[dtype]:.0e}")
             found[dtype] = max(found[dtype], differs)
     except Exception as problem:  # whatever a broken package raises

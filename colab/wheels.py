@@ -3,10 +3,10 @@
 An entry of ``wheels`` is one pattern of names:
 
 * ``source``: what a reader is told; ``python``, ``torch``, ``cuda``, ``abi``, ``processor``: what it is for, tried in
-  the order of the table. A ``cuda`` without a dot stands for all its minor versions.
+  the order of the table. A ``cuda`` without a dot means all its minor versions.
 * ``name``: the file's name, with these in braces.
 * ``address``, where the file lies under that name, or ``index``, a page in the form of Python's package indexes
-  (PEP 503) that lists it, with its hash; there ``*`` in the name stands for anything.
+  (PEP 503) that lists it, with its hash; there ``*`` in the name matches anything.
 * ``sha256``: ``{name: hash}`` where hashes are published, else null.
 """
 

@@ -1,6 +1,6 @@
 """Copying at lengths that no model was trained on, for page 9: ``python experiments/copying.py``, an hour on two cores.
 
-It writes ``longer/copying.json`` after every mixer, and leaves out what is there already.
+It writes ``longer/copying.json`` after every mixer, and skips those that are in it already.
 """
 
 import json
@@ -23,7 +23,7 @@ MIXERS = {
 RATES, SEEDS = (0.003, 0.01, 0.03), (0, 1, 2)
 LENGTHS = (256, 512, 1024, 2048, 4096)
 VALIDATION, TEST, TESTED = 1_000, 2_000, 320  # seeds, far from those of training; sequences
-PIECES, SHORT, STEPS = (32, 16, 8), 32, 400  # gradients within pieces of so many positions, of sequences of 32
+PIECES, SHORT, STEPS = (32, 16, 8), 32, 400  # gradients within pieces of this many positions, of sequences of 32
 
 
 def trained(name: str, rate: float, seed: int) -> CopyingModel:

@@ -1,6 +1,6 @@
 """The deletion curve of page 7: ``python experiments/deletion.py``, some minutes; it writes ``inside/deletion.json``.
 
-To be measured again whenever other weights are published as ``smnist``; the page notices if it wasn't.
+Run it again whenever other weights are published as ``smnist``; the page notices if that was forgotten.
 """
 
 import json

@@ -1,6 +1,6 @@
 """The trainings behind the table of mixers, as protocol.md plans them: ``python experiments/trials.py --help``.
 
-What is done is not done again, and what was begun goes on where it stopped.
+A finished training is not repeated, and an interrupted one resumes where it stopped.
 """
 
 import argparse
@@ -118,7 +118,7 @@ def winner(task: str, row: str) -> tuple[float, float] | None:
 
 
 def run(training: Training, runs: Path, test: bool = False) -> None:
-    """Train, or go on, in a process of its own, and keep what it wrote. One that fails counts as a trial."""
+    """Train, or resume, in a process of its own, and keep what it wrote. A training that fails counts as a trial."""
     record, score = training.record(), TASKS[training.task].score
     if record and (not test or f"test_{score}" in record):
         return
@@ -189,7 +189,7 @@ def main(arguments=None) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python experiments/trials.py", description=__doc__)
     parser.add_argument("task", choices=TASKS, help="pixels in order, in one fixed random order, or predicted")
-    parser.add_argument("rows", nargs="*", metavar="ROW", help="some of the task's, by name (all)")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="names of rows (default: all of the task's)")
     parser.add_argument("--output", type=Path, default=HERE.parent / "build" / "train", help="where trainings are kept")
     parser.add_argument(
         "--parallel", type=int, default=os.cpu_count(), metavar="N", help="trainings at a time (%(default)s)"

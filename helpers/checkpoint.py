@@ -1,6 +1,6 @@
-"""What is kept of a training: weights, a state to go on from, a log. Whole or not there at all, and without pickle.
+"""What is kept of a training: weights, a state to resume from, and a log, written atomically and without pickle.
 
-Everything is an ordinary safetensors file, whose header also holds a checksum and, as JSON, what is no tensor.
+Weights and state are ordinary safetensors files, whose header also holds a checksum and, as JSON, what is not a tensor.
 """
 
 import csv
@@ -29,16 +29,16 @@ def save(path: Path, tensors: dict, state: dict | None = None) -> None:
 
     Args:
         path: of the safetensors file.
-        tensors: ``{name: tensor}``, such as a ``state_dict``. Each is saved whole, also where two share their memory.
-        state: a dictionary of what else there is to say, as JSON says it: keys become strings, and tuples lists.
+        tensors: ``{name: tensor}``, such as a ``state_dict``. Each is saved whole, even where two share their memory.
+        state: a dictionary of whatever else is to be kept, as JSON: keys become strings, and tuples lists.
 
     Raises:
-        CheckpointError: if it cannot be written; then what was there before is still there.
+        CheckpointError: if it cannot be written; then the old file is still there.
     """
     path = Path(path)
     wrong = [name for name, x in tensors.items() if not (isinstance(name, str) and isinstance(x, torch.Tensor))]
     if wrong:
-        raise CheckpointError(f"{path} cannot be written: tensors must be {{name: tensor}}, got another {wrong[0]!r}")
+        raise CheckpointError(f"{path} cannot be written: tensors must be {{name: tensor}}, not so at {wrong[0]!r}")
     if not isinstance(state or {}, dict):
         raise CheckpointError(f"{path} cannot be written: state must be a dictionary, got a {type(state).__name__}")
     try:
@@ -83,7 +83,7 @@ def load(path: Path) -> tuple[dict, dict]:
         found = header.get("__metadata__", {})
         if "state" not in found or "sha256" not in found:
             raise CheckpointError(
-                f"{path} is a whole safetensors file, and none of this tutorial's: its header has no checksum."
+                f"{path} is an intact safetensors file, but not one of this tutorial's: its header has no checksum."
                 " safetensors.torch.load_file reads it."
             )
         if _checksum(tensors, found["state"]) != found["sha256"]:
@@ -92,7 +92,7 @@ def load(path: Path) -> tuple[dict, dict]:
     except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise damaged from error
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path} is whole, and none of this tutorial's: its state is no dictionary")
+        raise CheckpointError(f"{path} is intact, but not one of this tutorial's: its state is not a dictionary")
     return tensors, state
 
 
@@ -106,7 +106,11 @@ def _checksum(tensors, text):
 
 
 def read_record(name: str, folder: Path) -> dict:
-    """Read ``<name>.json``: what a published classifier is, how it was trained, and how good it was."""
+    """Read ``<name>.json``: what a published model is, how it was trained, and how good it was.
+
+    Raises:
+        CheckpointError: if there is no such file, or it cannot be read, or it does not describe a model.
+    """
     path = Path(folder) / f"{name}.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -117,12 +121,12 @@ def read_record(name: str, folder: Path) -> dict:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     for key, kind in (("model", str), ("arguments", dict)):
         if not isinstance(record, dict) or not isinstance(record.get(key), kind):
-            raise CheckpointError(f"{path} does not describe a classifier: it must have {key!r}, a {kind.__name__}")
+            raise CheckpointError(f"{path} does not describe a model: it must have {key!r}, a {kind.__name__}")
     return record
 
 
 def write_published(name: str, folder: Path, model, record: dict) -> None:
-    """Write ``<name>.safetensors``, ``.json`` and ``.csv`` beside a training's own files, ready to be published."""
+    """Write ``<name>.safetensors``, ``.json`` and ``.csv`` next to a training's own files, ready to be published."""
     save(folder / f"{name}.safetensors", model.state_dict())
     _write(folder / f"{name}.json", (json.dumps(record, indent=2) + "\n").encode())
     _write(folder / f"{name}.csv", (folder / LOG).read_bytes())
@@ -141,12 +145,12 @@ def _number(text):
 class Checkpointer:
     """What a training writes down while it runs, and finds again: ``last`` and ``best.safetensors``, and ``log.csv``.
 
-    A context manager. From its beginning to its end no other training can have the folder.
+    A context manager. While it is open, no other training can use the folder.
 
     Args:
-        folder: where; it is made if it is not there. None: nothing is kept.
-        model, optimizers: whose weights and averages are kept.
-        settings: what decides the result besides them. A folder in which others are noted is refused.
+        folder: where to write; it is made if it is not there. None: nothing is kept.
+        model, optimizers: their weights and averages are kept.
+        settings: whatever else decides the result. A folder whose checkpoint has other settings is refused.
         writes: whether this process writes; of several, one does.
 
     Raises:
@@ -188,12 +192,12 @@ class Checkpointer:
         path = self.folder / LAST
         tensors, state = load(path)
         if not {"counters", "settings"} <= state.keys():
-            raise CheckpointError(f"{path} holds no training to go on with. Choose another folder.")
+            raise CheckpointError(f"{path} holds no training to resume. Choose another folder.")
         for name in sorted({*self.settings, *state["settings"]}):
             was, given = (settings.get(name) for settings in (state["settings"], self.settings))
             if was != given:
                 raise CheckpointError(
-                    f"{self.folder} holds a training with {name} = {was!r}, and {given!r} was given. Go on with the"
+                    f"{self.folder} holds a training with {name} = {was!r}, and {given!r} was given. Resume with the"
                     " same command, or choose another folder."
                 )
         load_weights(self.model, _part(tensors, "model."), path)
@@ -206,7 +210,7 @@ class Checkpointer:
         return state["counters"], rows
 
     def keep(self, **counters) -> None:
-        """Write all that the training needs to go on."""
+        """Write all that the training needs to resume."""
         if not self.writes:
             return
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
@@ -221,7 +225,7 @@ class Checkpointer:
             save(self.folder / BEST, self.model.state_dict())
 
     def log(self, rows: list[dict]) -> None:
-        """Write the log, all of it: it has a line an epoch, or little more."""
+        """Write the whole log anew: it is short, about a line an epoch."""
         if not self.writes:
             return
         text = io.StringIO()

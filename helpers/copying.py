@@ -1,6 +1,6 @@
 """Selective copying: a few tokens among many blanks, to be repeated in order at the end.
 
-A task whose sequences can have any length, and which nobody answers without a memory.
+The sequences of this task can have any length, and no model can solve it without a memory.
 
 Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", arXiv 2312.00752, section 4.1.1.
 """
@@ -44,12 +44,12 @@ def copying_batches(n: int, length: int, seed: int, batch_size: int = 32) -> lis
 
 
 def growing_batches(seed: int) -> list:
-    """Batches of sequences that become longer, up to 256 positions: at that length from the start little is learned."""
+    """Batches of longer and longer sequences, up to 256 positions: from that length alone, models learn little."""
     return [batch for length, count, size in GROWTH for batch in copying_batches(count * size, length, seed, size)]
 
 
 class CopyingModel(Backbone):
-    """Answers at the questions. Arguments are those of a :class:`helpers.models.backbone.Backbone`."""
+    """Answers at each question with a token. Arguments are those of a :class:`helpers.models.backbone.Backbone`."""
 
     def __init__(self, mixer="mamba", d_model=32, n_layer=2, **options):
         super().__init__(nn.Embedding(TOKENS + 2, d_model), mixer, d_model, n_layer, **options)

@@ -1,7 +1,7 @@
 """What a GPU is asked to do again and again, recorded once as a CUDA graph: one call then starts all of its kernels.
 
-A graph holds the kernels and the addresses that they read and write. So a function that is recorded finds its input
-always at the same place, reads nothing back, and copies nothing from Python's memory.
+A graph holds the kernels and the addresses that they read and write. So a recorded function must find its input at the
+same place every time, read nothing back, and copy nothing from Python's memory.
 
 Source: PyTorch's notes on CUDA graphs, https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
 """

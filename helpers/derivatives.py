@@ -1,7 +1,7 @@
 """What PyTorch may ask of an operator besides its gradient: a second one, tangents, a transform, an export.
 
-The fused kernels compute an output and a gradient. Everything beyond that is rare, and is had from the same formula in
-plain PyTorch, where it is right without anybody having written it.
+The fused kernels compute an output and a gradient. Everything beyond that is rare, and comes from the same formula in
+plain PyTorch, whose derivatives are right without being written by hand.
 """
 
 import torch
@@ -11,8 +11,8 @@ from torch.autograd import forward_ad
 def only_plain() -> bool:
     """Whether nothing but plain PyTorch will do: under ``torch.func``, in forward-mode differentiation, in an export.
 
-    An operator of ours would drop tangents (``jvp``, ``jacfwd``, ``dual_level``) in silence, and raise under ``grad``
-    and ``vmap``. An exported program is for places where there is no such operator.
+    An operator of ours would silently drop tangents (``jvp``, ``jacfwd``, ``dual_level``), and raise under ``grad`` and
+    ``vmap``. An exported program must run in places where our operators do not exist.
     """
     active = forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
     return active or torch.compiler.is_exporting()
@@ -39,7 +39,7 @@ def gradients(function, tensors, slopes) -> list:
 
 
 def differentiate_again(backward, plain) -> None:
-    """Let an operator that computes gradients be differentiated itself, as often as one likes.
+    """Let an operator that computes gradients be differentiated itself, any number of times.
 
     Args:
         backward: the operator. It returns a list of tensors.

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: whoever looks, at whatever moment, finds the old content or the new."""
+"""Atomic writes: readers see the old file or the new one, never a partial one."""
 
 import os
 import tempfile
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write ``content`` under another name beside ``path``, see to it that it is on the disk, and rename it.
+    """Write ``content`` to another file next to ``path``, flush it to the disk, and rename it.
 
     Raises:
         OSError: if it cannot be written. Then ``path`` is as it was, and nothing else is left behind.
@@ -26,7 +26,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """See to it that a folder is there and can be written to: before the work, and not after it.
+    """Make sure that a folder is there and can be written to, before the work and not after it.
 
     Raises:
         OSError: if it cannot be made, or written to.

@@ -1,6 +1,6 @@
 """How our CPU kernels are compiled: by Numba, with a cache on disk that may fail without harm.
 
-Numba writes what it has compiled beside the source, into the user's cache folder, or where ``NUMBA_CACHE_DIR`` says. A
+Numba writes what it has compiled next to the source, into the user's cache folder, or where ``NUMBA_CACHE_DIR`` says. A
 file that was cut off there, a full disk or a folder that cannot be written to is no reason to give up a kernel.
 """
 
@@ -27,11 +27,11 @@ def cached_kernel(function):
 
 
 class _Cache(FunctionCache):
-    """Numba's, which recompiles what it cannot read, and goes on without what it cannot write."""
+    """Numba's cache, but it recompiles what it cannot read, and goes on without what it cannot write."""
 
     def __init__(self, function):
         super().__init__(function)
-        # Numba compares the time of the kernel's own file. What the kernel is made of counts as well.
+        # Numba compares the time of the kernel's own file. That of helpers.simd counts as well.
         self._cache_file._source_stamp = (self._cache_file._source_stamp, _age_of_parts())
 
     def load_overload(self, sig, target_context):

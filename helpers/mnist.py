@@ -1,8 +1,8 @@
 """MNIST as sequences: 28 x 28 digits in, 784 pixels out, one after another.
 
 The four archives travel with this package (``helpers/data``), so no network is needed. torchvision's own ``MNIST``
-class reads them; this module only sees to it that what the class finds on disk is whole and genuine. Files are looked
-for in this order: extracted files on disk, the archives in ``helpers/data``, torchvision's mirrors.
+class reads them; this module only makes sure that the files which the class finds are whole and genuine. It looks for
+them in this order: extracted files on disk, the archives in ``helpers/data``, torchvision's mirrors.
 
 Source of the data: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998.
 """
@@ -37,7 +37,7 @@ SHA256 = {
 
 
 class DataError(RuntimeError):
-    """MNIST could not be had; the message says which file, why, and what to do."""
+    """MNIST is not available; the message says which file is missing, why, and what to do."""
 
 
 def load(train: bool, root: str | os.PathLike | None = None) -> datasets.MNIST:
@@ -97,13 +97,17 @@ def dataloaders(
         seed: of the order of the training batches. The order is new in every epoch; the last, smaller batch of an
             epoch is kept.
         validation: how many training images to set aside, 0 to 59,999. With 0 the validation loader is empty.
-        share: of several processes that train together, which this is, and how many there are. Each gets its share of
-            every training batch.
-        read: what makes sequences of a data set, :func:`sequences` or :func:`levels`.
+        share: the number of this process, and of all processes that train together. Each gets its share of every
+            training batch.
+        read: what turns a data set into sequences, :func:`sequences` or :func:`levels`.
 
     Returns:
         Three loaders over tensors in memory, whose batches are ``(batch, 784, 1)``, or ``(batch, 784)`` of levels, and
         ``(batch,)``.
+
+    Raises:
+        ValueError: if ``batch_size`` or ``validation`` is out of range.
+        DataError: as :func:`load` does.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -122,13 +126,13 @@ def dataloaders(
 class Shuffled(Sampler):
     """The batches of one epoch after another, as indices, in an order that depends on nothing but seed and epoch.
 
-    So an order can be taken up in its middle: set ``step``, the number of batches that were drawn since the beginning.
+    So a training can resume in the middle of an epoch: set ``step``, the number of batches drawn since the beginning.
 
     Args:
         n: examples in an epoch, all of which are drawn once.
         batch_size: examples in a batch; the last of an epoch may have fewer.
         seed: of the order.
-        process, processes: each of several processes draws the same batches, and of each only its own share.
+        process, processes: of several processes each takes its own share of every batch.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int, process: int = 0, processes: int = 1):
@@ -203,7 +207,7 @@ def _provide(names: list[str], raw: Path) -> None:
             contents |= _from_mirrors([name for name in names if name not in contents])
         except DataError as error:
             raise DataError(
-                "MNIST could not be had.\n  "
+                "MNIST is not available.\n  "
                 + "\n  ".join([*problems, str(error)])
                 + "\nRestore the archives (in a clone: git checkout -- helpers/data), or try again with a network."
             ) from error

@@ -36,7 +36,7 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, kind, ir.VectorType(manager.lookup(kind.real).get_value_type(), LANES))
 
 
-# NumPy and Numba have no bfloat16: an array of it goes by the integers that have its bits.
+# NumPy and Numba have no bfloat16: an array of it is passed as the integers that have its bits.
 BFLOAT16 = types.uint16
 
 
@@ -143,7 +143,7 @@ def _splat(builder, number):
 def sum_lanes(typing, array, offset):
     """The sums over the lanes of ``LANES`` vectors that follow one another from a flat ``offset`` on: a sum a lane.
 
-    Neighbouring lanes of two vectors are added, and their sums are one vector: then there are half as many vectors. The
+    Neighboring lanes of two vectors are added, and their sums are one vector: then there are half as many vectors. The
     order of additions is fixed. One vector at a time would take three times as many operations.
     """
 
@@ -165,7 +165,7 @@ def sum_lanes(typing, array, offset):
 
 
 def _elementwise(build_one):
-    """An intrinsic of two arguments, at least one a vector; a number stands for itself in every lane."""
+    """An intrinsic of two arguments, at least one a vector; a number is put into every lane."""
 
     @intrinsic
     def function(typing, x, y):
@@ -184,7 +184,7 @@ def _elementwise(build_one):
     return function
 
 
-# It keeps what is not a number, if that is the first argument: a comparison with it is false.
+# It keeps a NaN in the first argument: every comparison with one is false.
 maximum = _elementwise(lambda builder, x, y: builder.select(builder.fcmp_ordered("<", x, y), y, x))
 
 
@@ -213,7 +213,7 @@ def _integers(floats):
 
 
 def _scale(builder, p, k):
-    """``p * 2**k``, where the integer k stands in the lowest bits of a float: add it to the exponent of p."""
+    """``p * 2**k``, where the lowest bits of a float hold the integer k: add it to the exponent of p."""
     integers, mantissa = _integers(p.type)
     shift = ir.Constant(integers, [mantissa] * LANES)
     scaled = builder.add(builder.bitcast(p, integers), builder.shl(builder.bitcast(k, integers), shift))
@@ -223,7 +223,7 @@ def _scale(builder, p, k):
 def _at_most(builder, x, high):
     """The smaller of x and a positive number, compared as integers, for which the processor has units to spare.
 
-    A positive number that is not a number counts as a large one.
+    A positive NaN counts as a large number.
     """
     integers, _ = _integers(x.type)
     smaller = builder.icmp_signed("<", builder.bitcast(x, integers), builder.bitcast(high, integers))
@@ -292,7 +292,7 @@ _FUNCTIONS = {
 
 
 def exp2(x):
-    """2 to the power of every lane. What is not a number gives infinity or stays; it never gives a finite number."""
+    """2 to the power of every lane. A NaN gives infinity or NaN, never a finite number."""
 
 
 def softplus(x):

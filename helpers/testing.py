@@ -1,6 +1,6 @@
 """What a scan is held against: inputs of the size that a block makes, the exact results, and what "equal" means.
 
-"Equal" has one meaning in this tutorial: ``max|x - y| / max|y|`` of a tensor, with a bound beside it.
+"Equal" has one meaning in this tutorial: ``max|x - y| / max|y|`` of a tensor is within a bound, which is given.
 """
 
 import torch
@@ -13,7 +13,7 @@ class WrongResult(Exception):
 
 
 def relative_error(x, y) -> float:
-    """``max|x - y| / max|y|``, computed in y's dtype; not a number if there is one in x, 0 if both are all zeros.
+    """``max|x - y| / max|y|``, computed in y's dtype; NaN if there is one in x, 0 if both are all zeros.
 
     Raises:
         WrongResult: if the shapes differ.
@@ -27,28 +27,28 @@ def relative_error(x, y) -> float:
 
 
 def worst_error(results, expected) -> float:
-    """The largest :func:`relative_error` of several tensors; not a number if there is one in any of them."""
+    """The largest :func:`relative_error` of several tensors; NaN if there is one in any of them."""
     errors = [relative_error(x, y) for x, y in zip(results, expected, strict=False)]
-    return torch.tensor(errors, dtype=torch.float64).max().item()  # Python's max would lose what is not a number
+    return torch.tensor(errors, dtype=torch.float64).max().item()  # Python's max would lose a NaN
 
 
 def check(claim: str, x, y=None, bound: float = 1e-6) -> None:
     """Check a claim of a page, and say so in one line; where it does not hold, the page stops.
 
     Args:
-        claim: what is said to be true, such as ``"numba equals the loop"``.
-        x: whether it is; or, with ``y``, a tensor or several.
-        y: what ``x`` equals: as many tensors, of the same shapes.
+        claim: what should hold, such as ``"numba equals the loop"``.
+        x: whether it holds; or, with ``y``, a tensor or several.
+        y: what ``x`` should equal: as many tensors, of the same shapes.
         bound: on the largest :func:`relative_error`.
 
     Raises:
-        WrongResult: if it is not true.
+        WrongResult: if it does not hold.
     """
     holds = x
     if y is not None:
         one = isinstance(y, torch.Tensor)
         error = relative_error(x, y) if one else worst_error(x, y)
-        holds = error <= bound  # never, if it is not a number
+        holds = error <= bound  # never, if it is NaN
         claim = f"{claim}: differs by {error:.0e}, at most {bound:.0e}"
     if not holds:
         raise WrongResult(f"✗ {claim}")

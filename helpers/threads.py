@@ -21,8 +21,8 @@ def parallel_for(kernel, tasks: int, *arguments) -> None:
     cannot change the result. The kernel must release the GIL (``nogil=True``). An error in any thread is raised here.
 
     After each of its own parallel operations torch keeps its threads spinning for some milliseconds, in case another
-    one follows, unless it was told to let them sleep (:mod:`helpers`). They would take turns with ours: two threads
-    would be no faster than one. So they are sent home first; starting them again costs torch some 60 microseconds.
+    one follows, unless it was told to let them sleep (:mod:`helpers`). They would compete with ours: two threads would
+    be no faster than one. So they are sent home first; starting them again costs torch some 60 microseconds.
     """
     keep_freed_memory()
     threads = min(torch.get_num_threads(), tasks)

@@ -25,7 +25,7 @@ class Client(NotebookClient):
     """Executes a notebook, keeps one line on the terminal up to date, and leaves progress bars out of the outputs."""
 
     label = ""
-    current = 0  # the cell that runs now, counted from 1, texts included
+    current = 0  # the cell that runs now, counted from 1, Markdown included
 
     def say(self, text: str) -> None:
         if sys.stdout.isatty():
@@ -70,9 +70,9 @@ def execute(path: Path, target: Path, label: str, timeout: float, minutes: float
 
     Args:
         path, target: of the notebook, and of the executed one.
-        label: what the line on the terminal begins with.
+        label: the beginning of the line on the terminal.
         timeout: seconds that a cell may take.
-        minutes: that all of them may take.
+        minutes: that all cells together may take.
     """
     notebook = nbformat.read(path, as_version=4)
     began = time.perf_counter()

@@ -1,7 +1,8 @@
 """What the pages say about the project, each fact read from where it is kept.
 
 ``pages.json`` says what there is, and in which order: the notebooks (see ``colab.links.pages``), the rows of the table
-of results, each with the name of the record that its numbers come from, and the modules of ``helpers``.
+of results, each with the name of the record that its numbers come from, the modules of ``helpers``, and the
+explorables.
 """
 
 import ast
@@ -37,7 +38,7 @@ def source(path: str) -> str:
 
 
 def listed(what: str) -> list:
-    """The ``"results"`` or the ``"reference"`` of ``pages.json``."""
+    """A list of ``pages.json``: the ``"results"``, the ``"reference"`` or the ``"explorables"``."""
     return json.loads((ROOT / "website" / "pages.json").read_text(encoding="utf-8"))[what]
 
 
@@ -45,7 +46,7 @@ def listed(what: str) -> list:
 
 
 def minutes(notebook) -> int:
-    """How long the text of a notebook takes to read, its folded answers and its code not counted."""
+    """How many minutes the text of a notebook takes to read, without its folded answers and its code."""
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     text = re.sub(r"<details>.*?</details>|\]\([^)]*\)", " ", text, flags=re.S)
     return math.ceil(len(text.split()) / WORDS_A_MINUTE)
@@ -53,7 +54,7 @@ def minutes(notebook) -> int:
 
 def header(page: dict, notebook) -> str:
     """The line below a notebook's title: its times, and where else it can be opened."""
-    colab = html.escape(links.page(page["file"], **links.setting()))
+    colab = html.escape(links.colab_address(page["file"], **links.setting()))
     github = html.escape(source(f"notebooks/{page['file']}"))
     return (
         f'<p class="about-page"><span>{minutes(notebook)} min to read</span>'
@@ -84,7 +85,7 @@ def toctree(appendix: bool) -> str:
 
 
 def exercises() -> str:
-    """The exercises of all notebooks by page: the headings in front of the cells with that tag, each with its link."""
+    """The exercises of all notebooks, page by page: the heading before each cell tagged ``exercise``, as a link."""
     parts = []
     for page in links.pages():
         notebook = nbformat.read(ROOT / "notebooks" / page["file"], as_version=4)
@@ -100,7 +101,7 @@ def exercises() -> str:
 
 
 def _anchor(title: str) -> str:
-    """What a heading is linked by, as GitHub and MyST do it."""
+    """The anchor of a heading, as GitHub and MyST make it."""
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 

@@ -33,7 +33,7 @@ from colab import links  # noqa: E402
 def write_notebook(page: dict, path: Path, target: Path) -> None:
     """A notebook as the site shows it: with buttons and times instead of its badge, and links to files on GitHub.
 
-    What can be played with is put behind the figure that it follows.
+    Each explorable goes behind the figure or heading that it follows.
     """
     notebook = nbformat.read(path, as_version=4)
     first = notebook.cells[0]
@@ -49,17 +49,17 @@ def write_notebook(page: dict, path: Path, target: Path) -> None:
 
 
 def lighten(notebook) -> None:
-    """Figures with a palette of 256 colors, which nobody sees, and which weigh half."""
+    """Give figures a palette of 256 colors: nobody sees the difference, and they weigh half."""
     for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
         if "image/png" in output.get("data", {}):
-            picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))).convert("RGB")
+            figure = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))).convert("RGB")
             file = io.BytesIO()
-            picture.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+            figure.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
             output.data["image/png"] = base64.b64encode(file.getvalue()).decode()
 
 
 def fill(path: Path) -> None:
-    """Put what is made from data, or depends on the repository, in the place of its names in double braces."""
+    """Replace each name in double braces by what is made from data, or depends on the repository."""
     made = {
         "colab": about.source("colab/README.md"),
         "contributing": about.source("CONTRIBUTING.md"),
@@ -77,7 +77,7 @@ def fill(path: Path) -> None:
 
 
 def write_reference(folder: Path) -> None:
-    """A page for each module of ``helpers``, and one that lists them: the sidebar of every page would grow too long."""
+    """A page for each module of ``helpers``, and one that lists them; in the sidebar they would be too many."""
     folder.mkdir()
     modules = about.listed("reference")
     for module in modules:

@@ -1,6 +1,6 @@
-"""What can be played with, and where: ``pages.json`` lists each with its page, and the place on it that it follows.
+"""The explorables, and where they go: ``pages.json`` lists each with its page, and the place on it that it follows.
 
-An explorable is a script in ``_static``, named as it is. On the page it takes the place of a picture of itself, which
+An explorable is a script of the same name in ``_static``. On the page it replaces a still picture of itself, which
 ``stills.py`` has drawn with the same script, and which stays where there are no scripts.
 """
 
@@ -15,7 +15,7 @@ STILLS = Path(__file__).resolve().parent / "stills"
 
 
 def on(page: str) -> list[dict]:
-    """The explorables of a page, which is named without its ending, in the order of ``pages.json``."""
+    """The explorables of a page, in the order of ``pages.json``; ``page`` is its file name without the ending."""
     return [one for one in about.listed("explorables") if one["page"] == page]
 
 
@@ -36,7 +36,7 @@ def markup(one: dict) -> str:
 
 
 def find(notebook, anchor: str) -> int | None:
-    """The cell of a figure with this name, or whose caption begins so, or of a heading that begins so."""
+    """The cell of the figure with this name, or whose caption begins with it, or of a heading that does; or None."""
     for place, cell in enumerate(notebook.cells):
         figure = cell.metadata.get("mystnb", {}).get("figure", {})
         if figure and (figure.get("name") == anchor or figure.get("caption", "").startswith(anchor)):

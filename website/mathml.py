@@ -9,7 +9,7 @@ from latex2mathml.converter import convert
 def mathml(tex: str, display: str) -> str:
     """A formula in TeX as a ``<math>`` element; ``display`` is ``"inline"`` or ``"block"``."""
     found = convert(tex, display=display)
-    # A prime is raised by itself, and a minus behind another operator is a sign.
+    # A prime is a raised character already, and a minus behind another operator is a sign.
     found = re.sub(
         r"<msup>(<mi>\w</mi>)<mi>(&#x02032;)</mi></msup>", r'<mrow>\1<mo lspace="0" rspace="0">\2</mo></mrow>', found
     )

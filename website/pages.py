@@ -74,7 +74,7 @@ class NameEmptyHeads(SphinxTransform):
 
 
 def leave_out_fields(app, what, name, obj, skip, options):
-    """The fields of a named tuple stand in its signature, and Python says no more of them than their number."""
+    """The fields of a named tuple are in its signature, and their docstrings only number them."""
     return True if (inspect.getdoc(obj) or "").startswith("Alias for field number") else None
 
 
@@ -95,7 +95,7 @@ def add_preview(app, pagename, templatename, context, doctree):
 
 
 def finish(app, error):
-    """Mends, a sitemap, and a page for addresses that lead nowhere, which needs no other file."""
+    """Mend the pages; write a sitemap, and a page for addresses that lead nowhere, which needs no other file."""
     if error:
         return
     out, base = Path(app.outdir), about.address()

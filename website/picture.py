@@ -1,4 +1,4 @@
-"""The picture that is shown with links to the pages, made with the published classifier: what it does as it reads."""
+"""The picture that links to the pages are shown with: what the published classifier does as it reads."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from helpers import mnist, models
 
-ORANGE, GREY = "#d55e00", "#b0b0b0"
+ORANGE, GRAY = "#d55e00", "#b0b0b0"
 
 
 @torch.inference_mode()
@@ -39,10 +39,10 @@ def draw(count=4) -> Figure:
         # The first pixels are left out of the scale: there the convolution has no past yet.
         above.imshow(steps[i].reshape(28, 28), cmap="magma_r", vmin=steps[i, 28:].min(), vmax=steps[i, 28:].max())
         above.set(xticks=[], yticks=[])
-        above.spines[:].set_color(GREY)
+        above.spines[:].set_color(GRAY)
         answer = answers[i, -1].argmax().item()
         for digit in range(10):
-            shown = {"color": ORANGE, "linewidth": 2.5, "zorder": 3} if digit == answer else {"color": GREY}
+            shown = {"color": ORANGE, "linewidth": 2.5, "zorder": 3} if digit == answer else {"color": GRAY}
             below.plot(rows, answers[i, :, digit], **shown)
         for digit in set(range(10)) - {answer}:
             likely, step = answers[i, 56:, digit].max(0)

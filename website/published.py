@@ -15,7 +15,7 @@ MOST = 1_400_000  # bytes of a script of weights: what a phone should have to fe
 
 def write(folder: Path) -> None:
     """``weights.js`` and ``generator.js``, the classifier and the generator; and ``digits.js``, labels and pixels of
-    test digits, each encoded by itself so that one can be cut out.
+    test digits, each encoded separately so that one can be cut out.
 
     Raises:
         ValueError: if a published model is of another kind than ``mamba.js`` can compute, or too large.

@@ -23,18 +23,18 @@ STEP = 14  # pixels between two frames: half a row
 FIRST_INK = 7  # rows that are blank in most digits; what the answer does there does not count
 NAMED = 3  # steps that a digit leads before the history names it
 FRAME_MS, LAST_MS = 130, 2_500
-PAPER, UNREAD, INK, PALE, GREY = "#fcfcfa", "#e9edf1", "#1c2733", "#c3cad1", "#5b6670"
-COLORS = 64  # of the GIF: enough for its greys, and small
+PAPER, UNREAD, INK, PALE, GRAY = "#fcfcfa", "#e9edf1", "#1c2733", "#c3cad1", "#5b6670"
+COLORS = 64  # of the GIF: enough for its grays, and small
 
 
 @torch.inference_mode()
 def changing_digit():
     """Choose, among the candidates answered right in the end, the one whose leading answer changes most often.
 
-    Changes count after the first rows; of several such digits, the one that settles last.
+    Changes count after the first rows. Of several such digits, take the one that settles last.
 
     Returns:
-        its index in the test set, its image ``(28, 28)``, uint8, and the answers so far ``(784 // STEP, 10)``.
+        Its index in the test set, its image ``(28, 28)``, uint8, and the answers so far ``(784 // STEP, 10)``.
     """
     test = mnist.load(train=False)
     pixels, labels = mnist.sequences(test)
@@ -58,8 +58,8 @@ class Picture:
         self.canvas = FigureCanvasAgg(figure)
         figure.text(0.045, 0.915, "What it has read", color=INK, fontsize=11, weight="bold")
         figure.text(0.515, 0.915, "What it would answer now", color=INK, fontsize=11, weight="bold")
-        self.count = figure.text(0.5 * (0.045 + 0.445), 0.035, "", color=GREY, fontsize=10, ha="center")
-        figure.text(0.5 * (0.555 + 0.91), 0.035, "the leading answer so far", color=GREY, fontsize=10, ha="center")
+        self.count = figure.text(0.5 * (0.045 + 0.445), 0.035, "", color=GRAY, fontsize=10, ha="center")
+        figure.text(0.5 * (0.555 + 0.91), 0.035, "the leading answer so far", color=GRAY, fontsize=10, ha="center")
         self._draw_digit(figure.add_axes((0.045, 0.11, 0.39, 0.78)))
         self._draw_bars(figure.add_axes((0.555, 0.245, 0.355, 0.645)))
         self._draw_history(figure.add_axes((0.555, 0.11, 0.355, 0.085)))
@@ -115,7 +115,7 @@ class Picture:
         for digit, (bar, label) in enumerate(zip(self.bars, self.labels, strict=True)):
             leads = digit == leader
             bar.set(width=self.answers[step, digit], color=BLUE if leads else PALE)
-            label.set(color=BLUE if leads else GREY, weight="bold" if leads else "normal")
+            label.set(color=BLUE if leads else GRAY, weight="bold" if leads else "normal")
         self.percent.set(y=leader, text=f"{self.answers[step, leader]:.0%}".replace("%", " %"))
         for at, cell in enumerate(self.cells):
             cell.set_visible(at <= step)

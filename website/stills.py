@@ -1,7 +1,7 @@
 """The pictures that stand in for explorables where there are no scripts, drawn by their own scripts in Chromium.
 
-``python website/stills.py [NAME ...]`` writes ``website/stills/NAME.html``: what each shows when it opens, and for the
-front page what it shows in the end. Run it after a change of a script; a test compares the two.
+``python website/stills.py [NAME ...]`` writes ``website/stills/NAME.html``: what each shows when it opens; that of the
+front page, what it shows in the end. Run it after a script has changed: a test compares the two.
 """
 
 import shutil

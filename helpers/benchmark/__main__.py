@@ -113,7 +113,7 @@ def _affordable(session, name, batch, length, backward=True, dim=contenders.DIM)
 
 def _error(call, exact, tolerance=TOLERANCE):
     error = worst_error(call(), exact)
-    if not error <= tolerance:  # also if it is not a number
+    if not error <= tolerance:  # also if it is NaN
         raise WrongResult(f"wrong: differs by {error:.1e}, more than {tolerance:.0e}")
     return error
 
@@ -171,8 +171,8 @@ def main(arguments=None) -> int:
         f" {record['date']}, commit {record['commit'] or 'unknown'}.\n\n"
         f"{contenders.DIM} channels, {contenders.D_STATE} states, float32. Times are medians of at least"
         f" {session.repeats} rounds; in each of them all contenders of a table take turns. Ratios are to the first row,"
-        f' round by round. On a GPU "kernels" is the time of a call whose kernels it starts by itself, replayed as a'
-        f" CUDA graph. Nothing is run that would take more than {format_duration(session.seconds)} or"
+        f' round by round. On a GPU "kernels" is the time of a call\'s kernels alone, replayed as a CUDA graph.'
+        f" Nothing is run that would take more than {format_duration(session.seconds)} or"
         f" {format_bytes(session.gigabytes * 1e9)}."
     )
     try:

@@ -1,8 +1,8 @@
 """What is compared: every way at hand to run a selective scan, the short convolution, and layers of equal width.
 
-A contender is made by its name. Our own backends are always there; the public packages are optional. Of each package
-we take what it would itself use, and only the scan, so that all do the same work: bias, softplus, recurrence, skip
-connection, gate.
+:func:`call` makes a contender from its name. Our own backends are always there; the public packages are optional. From
+each package we take what it would use itself, and only the scan, so that all do the same work: bias, softplus,
+recurrence, skip connection, gate.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ def _imported(module, name, advice):
 
 
 def _upstream():
-    """``selective_scan_ref``, upstream's own definition in PyTorch. To import it, its kernel need only have a name."""
+    """``selective_scan_ref``, upstream's definition in PyTorch. To import it, a module of its kernel's name will do."""
     nameless = KERNEL not in sys.modules and not importlib.util.find_spec(KERNEL)
     if nameless:
         sys.modules[KERNEL] = ModuleType(KERNEL)
@@ -56,14 +56,14 @@ def _mambapy():
 
     def scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus):
         steps = F.softplus(delta.mT + delta_bias)
-        y = block.selective_scan(None, u.mT, steps, A, B.mT, C.mT, D)  # it does not look at the block
+        y = block.selective_scan(None, u.mT, steps, A, B.mT, C.mT, D)  # it does not use the block
         return (y * F.silu(z.mT)).mT
 
     return scan
 
 
 def _transformers():
-    """transformers' scan in PyTorch, compiled: only then it is an associative scan and not a loop."""
+    """transformers' scan in PyTorch, compiled: only then is it an associative scan and not a loop."""
     module, advice = "transformers.models.mamba.modeling_mamba", "pip install --upgrade transformers"
     scan = inspect.unwrap(_imported(module, "mamba_selective_scan", advice))  # its wrapper prefers mamba_ssm's kernel
     return functools.partial(torch.compile(scan, dynamic=False), use_associative_scan=True)

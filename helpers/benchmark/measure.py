@@ -16,6 +16,8 @@ from torch.utils._pytree import tree_leaves
 
 from helpers.cuda_graph import WARM_UP, Recording
 
+REPLAYS = 20  # of a CUDA graph, over which its time is averaged
+
 
 class NotRun(Exception):
     """Why a contender is not timed, as the table says it."""
@@ -24,8 +26,8 @@ class NotRun(Exception):
 def peak_bytes(function, device) -> int | None:
     """The most memory that a call holds beyond what was in use before it, its results included.
 
-    On a GPU by torch's own account. On a CPU by the system's, which sees what every library takes: the high-water mark
-    of resident memory, which Linux can set back. Elsewhere ``None``.
+    On a GPU torch keeps the account. On a CPU the system does, which sees what every library takes: the high-water mark
+    of resident memory, which Linux can reset. Elsewhere ``None``.
     """
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -47,8 +49,8 @@ def _high_water_mark():
     return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
 
 
-def kernel_seconds(function, device, calls=20) -> float | None:
-    """Seconds that a GPU works on a call, without what Python needs to start its kernels: they are replayed.
+def kernel_seconds(function, device) -> float | None:
+    """Seconds that a GPU works on a call, without the time that Python takes to start its kernels: they are replayed.
 
     ``None`` on a CPU, and where they cannot be recorded as a CUDA graph. What a call reads may still be in the GPU's
     cache from the call before.
@@ -56,7 +58,7 @@ def kernel_seconds(function, device, calls=20) -> float | None:
     if torch.device(device).type != "cuda":
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it would say that it cannot be recorded
+        warnings.simplefilter("ignore")  # the one that it cannot be recorded
         repeat = Recording()
         for _ in range(WARM_UP + 1):
             repeat(function)
@@ -64,15 +66,15 @@ def kernel_seconds(function, device, calls=20) -> float | None:
         return None
     began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     began.record()
-    for _ in range(calls):
+    for _ in range(REPLAYS):
         repeat(function)
     ended.record()
     ended.synchronize()
-    return began.elapsed_time(ended) / 1e3 / calls
+    return began.elapsed_time(ended) / 1e3 / REPLAYS
 
 
 def bytes_moved(function) -> int:
-    """Bytes that a call reads and writes: inputs and results of all its torch operations, of which views move none."""
+    """Bytes that a call reads and writes: inputs and results of all torch operations but views, which move nothing."""
 
     class Count(TorchDispatchMode):
         moved = 0
@@ -106,7 +108,7 @@ def saved_bytes(function) -> int:
 def run_in_process(function, *arguments):
     """Call a function in a fresh process, whose memory is not mixed with ours; it may be killed, and we go on.
 
-    Where the system can, the process is a copy of one that has only imported torch, which saves seconds.
+    Where the system can fork, the process is a copy of one that has only imported torch, which saves seconds.
 
     Raises:
         NotRun: if the process is killed.
@@ -124,8 +126,8 @@ def run_in_process(function, *arguments):
 def forecast(costs, length: int) -> float:
     """The cost at ``length``, where ``costs`` are ``(length, cost)`` at one or two shorter lengths.
 
-    The cost of a position is a line in length, constant for what is linear, rising for what is quadratic. It is never
-    taken to fall.
+    The cost of a position is taken to be a line in length: constant where the total is linear, rising where it is
+    quadratic, never falling.
     """
     (x, low), (y, high) = ((at, cost / at) for at, cost in (costs[0], costs[-1]))
     rise = max(0.0, high - low) / (y - x) if y > x else 0.0

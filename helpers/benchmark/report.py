@@ -35,7 +35,7 @@ class Row(NamedTuple):
     seconds: float | None = None  # the median of the rounds
     ratio: float | None = None  # to the first contender timed in the comparison, the median over the rounds
     rounds: tuple[float, ...] = ()  # seconds
-    kernel_seconds: float | None = None  # of a call whose kernels a GPU starts by itself
+    kernel_seconds: float | None = None  # of a call replayed as a CUDA graph
     peak_bytes: int | None = None
     note: str = ""
 
@@ -59,7 +59,7 @@ class BenchmarkSession:
             raise NotRun(f"not run: would need about {format_bytes(size)}")
 
     def check_forecast(self, make, length) -> None:
-        """Raise :class:`NotRun` if ``make(length)()`` would take too long, going by shorter lengths."""
+        """Raise :class:`NotRun` if ``make(length)()`` would take too long, judging by shorter lengths."""
         costs, about = [], "more than"  # one length may not tell what is quadratic
         for shorter in sorted({max(1, length // 16), max(1, length // 4)}):
             call = make(shorter)
@@ -96,11 +96,8 @@ class BenchmarkSession:
 
     def show(self, rows) -> None:
         """Say the rows of one comparison, as a table."""
-        header, lines, kernels = (
-            [rows[0].comparison, "ms", "ratio", "note"],
-            [],
-            any(row.kernel_seconds for row in rows),
-        )
+        header, lines = [rows[0].comparison, "ms", "ratio", "note"], []
+        kernels = any(row.kernel_seconds for row in rows)
         if kernels:
             header.insert(3, "kernels, ms")
         for row in rows:
@@ -118,7 +115,7 @@ class BenchmarkSession:
         figure, paragraphs = folder / "benchmark.png", list(self.text)
         figure.unlink(missing_ok=True)  # an older one would not be of these numbers
         if lengths := [row for row in self.rows if row.section == "length" and row.seconds]:
-            matplotlib.use("Agg")  # there need not be a screen
+            matplotlib.use("Agg")  # it needs no screen
             plots.costs(lengths)
             plt.savefig(figure)
             plt.close()

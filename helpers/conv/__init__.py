@@ -2,7 +2,7 @@
 
 A depthwise, causal convolution of a few taps: every channel is a weighted sum of its own last ``width`` inputs. In
 PyTorch the convolution, and the SiLU after it, each go through memory on their own, and so do their gradients. A fused
-one is one pass over memory; backwards it computes the sums once more rather than keep them.
+kernel makes one pass over memory; backwards it computes the sums once more rather than keep them.
 
 =================  ========================  ===============================================
 ``triton``         ``triton_kernel``         fused on the GPU, by hand
@@ -67,7 +67,7 @@ def causal_conv1d(x, weight, bias=None, initial_states=None, activation=None, *,
         raise ValueError(f"activation must be None or 'silu', got {activation!r}")
     if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be None or one of {', '.join(BACKENDS)}, got {backend!r}")
-    # Without a look at what else there is: what an export has patched keeps Numba from its first compilation.
+    # Where only plain PyTorch will do, nothing else is probed: an export's patches keep Numba from compiling.
     available = BACKENDS[-1:] if only_plain() else _backends(x.device.type)
     if backend is None:
         backend = next(name for name in available if not _refusal(name, x, weight, initial_states, activation))

@@ -1,8 +1,8 @@
 """The convolution of upstream's own CUDA kernel, through upstream's own interface.
 
 Source: https://github.com/Dao-AILab/causal-conv1d/tree/v1.6.1, ``causal_conv1d/causal_conv1d_interface.py`` (what is
-called here) and ``csrc/causal_conv1d.cpp`` (what the kernel demands). What it has no answer for is refused here in a
-sentence.
+called here) and ``csrc/causal_conv1d.cpp`` (what the kernel demands). Arguments that it cannot take are refused here,
+with a sentence that says why.
 """
 
 import functools
@@ -53,8 +53,8 @@ def refusal(x, weight, initial_states=None) -> str | None:
             f" last, got {tuple(x.shape)} with strides {x.stride()}"
         )
     if initial_states is not None and not channels_last:
-        return "x must have its channels last for backend 'causal_conv1d' with initial_states, got strides " + str(
-            x.stride()
+        return (
+            f"x must have its channels last for backend 'causal_conv1d' with initial_states, got strides {x.stride()}"
         )
     return None
 

@@ -208,8 +208,8 @@ differentiate_again(_conv_backward, _gradients)
 
 
 def causal_conv1d(x, weight, bias, initial_states):
-    """:func:`helpers.conv.causal_conv1d` with SiLU, fused: all tensors float32 or all float64; the last two, or None.
+    """:func:`helpers.conv.causal_conv1d` with SiLU, fused. ``bias`` and ``initial_states`` may be None.
 
-    Or x is bfloat16 and the rest is float32, in which all is computed.
+    All tensors are float32, or all float64; or x is bfloat16 and the rest is float32, in which all is computed.
     """
     return _conv(x, weight, bias, initial_states)

@@ -118,14 +118,14 @@ def first_wrong(x, y, dim: int, bound: float = BOUND) -> int | None:
     return None
 
 
-def normal(*shape, seed: int = 0, dtype=torch.float64) -> torch.Tensor:
-    """Random numbers, the same each time."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+def normal(*shape, seed: int = 0) -> torch.Tensor:
+    """Random numbers from a normal distribution, float64, the same each time."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def uniform(*shape, seed: int = 0, dtype=torch.float64) -> torch.Tensor:
-    """Random numbers between 0 and 1, the same each time."""
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+def uniform(*shape, seed: int = 0) -> torch.Tensor:
+    """Random numbers between 0 and 1, float64, the same each time."""
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def _copy(argument):

@@ -19,8 +19,8 @@ def _by_fft(x):
     return torch.fft.irfft(product, 2 * length, dim=1)[:, :length]
 
 
-def _in_chunks(x, size=4):
-    return torch.cat([chunk.mean(1, keepdim=True).expand_as(chunk) for chunk in x.split(size, 1)], 1)
+def _in_chunks(x):
+    return torch.cat([chunk.mean(1, keepdim=True).expand_as(chunk) for chunk in x.split(4, 1)], 1)
 
 
 def _at(x, position):
@@ -79,11 +79,11 @@ def check_prefix_answers(yours):
     expect(close(logits, expected), "with a single position, and no bias, the logits are wrong")
     logits, expected = ask(x[:1], zeros)
     slips = {
-        "every answer goes by its own position alone": x[:1],
+        "every answer depends on its own position alone": x[:1],
         "it is as if all positions had been read, at each of them": x[:1].mean(1, keepdim=True).expand(-1, n, -1),
-        "only the last answer is": x[:1].cumsum(1) / n,
+        "only the last answer is right": x[:1].cumsum(1) / n,
         "answers grow with what has been read, as a sum does": x[:1].cumsum(1),
-        "an answer goes by what hasn't been read yet": x[:1].flip(1).cumsum(1).flip(1) / counts.flip(0),
+        "an answer depends on what hasn't been read yet": x[:1].flip(1).cumsum(1).flip(1) / counts.flip(0),
     }
     for says, read in slips.items():
         expect(not close(logits, read @ weight.mT), f"right for a single position; of {n}, {says}")

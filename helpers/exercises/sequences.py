@@ -231,7 +231,7 @@ def check_interval(yours):
         return " to ".join(f"{end:.3f}" for end in interval.flatten().tolist())
 
     got, share = ask([50], 100)
-    expect(got.isfinite().all(), f"for 50 of 100 yours goes from {shown(got)}, and an end is no number")
+    expect(got.isfinite().all(), f"for 50 of 100 yours goes from {shown(got)}, and an end isn't a number")
     expect(not (got > 1).any(), f"an accuracy is at most 1; for 50 of 100 yours goes from {shown(got)}")
     expect(got[0] < got[1], f"the lower end comes first; for 50 of 100 yours goes from {shown(got)}")
     width, wanted = (got[1] - got[0]).item(), torch.stack(_wilson(share, 100, _Z))

@@ -2,7 +2,7 @@
 
 Once step size, B and C are chosen, the scan is linear in what it reads: ``y_t = sum over s of M_ts u_s + D u_t``, in
 every channel with a matrix of its own, as attention has one for every head. Source: Ali, Zimerman and Wolf, "The Hidden
-Attention of Mamba Models", arXiv 2403.01590. Here its rows are weighed with what they are multiplied with, so that they
+Attention of Mamba Models", arXiv 2403.01590. Here its rows are weighted by what they are multiplied with, so that they
 can be folded onto the pixels of a digit.
 """
 
@@ -29,7 +29,7 @@ class Selection(NamedTuple):
 
 
 def inputs_of_blocks(model, pixels) -> list[torch.Tensor]:
-    """What each block of a model reads, behind its norm: a list of ``(batch, length, d_model)``, without gradients.
+    """What each block of a model reads, after its norm: a list of ``(batch, length, d_model)``, without gradients.
 
     Args:
         model: a :class:`~helpers.models.Backbone`, in evaluation mode.
@@ -118,10 +118,10 @@ def implicit_matrix(chosen: Selection, channels) -> torch.Tensor:
 
 
 def looks_back(block, chosen: Selection, position: int) -> torch.Tensor:
-    """How much of what a block puts out at one position comes from each earlier one.
+    """How much of a block's output at one position comes from each position up to it.
 
-    What came from position s is ``out_proj(silu(z_t) * M_ts * u_s)``; over all s these vectors add up to what the block
-    puts out at t, but for the skip connection's part. Taken is their length.
+    The part from position s is ``out_proj(silu(z_t) * M_ts * u_s)``; over all s these vectors add up to the block's
+    output at t, but for the skip connection's part. Their lengths are returned.
 
     Args:
         block: the block, for its ``out_proj``.
@@ -129,7 +129,7 @@ def looks_back(block, chosen: Selection, position: int) -> torch.Tensor:
         position: t, counted from 0.
 
     Returns:
-        ``(batch, length)``, zero behind ``position``.
+        ``(batch, length)``, zero after ``position``.
     """
     M = _row(chosen, position)
     arrived = chosen.gate[:, position, None] * M * chosen.u[:, : position + 1]
@@ -144,7 +144,7 @@ def looked_at(model, pixels, every=29) -> torch.Tensor:
     Args:
         model: a :class:`~helpers.models.Backbone` of Mambas, in evaluation mode.
         pixels: ``(batch, length, channels)``, in the order in which they are read.
-        every: of so many positions one is asked; 29 walks through all columns of a digit.
+        every: one position in this many is asked; 29 walks through all columns of a digit.
 
     Returns:
         ``(batch, length)``: the mean share, of what a position gets from earlier ones, that comes from this one.
@@ -191,10 +191,10 @@ def mean_steps(model, pixels, *masks) -> list[torch.Tensor]:
         *masks: bool ``(batch, length)``, such as where there is ink.
 
     Returns:
-        For each mask ``(batch, layers, d_inner)``; not a number in a sequence without a marked position.
+        For each mask ``(batch, layers, d_inner)``; NaN in a sequence without a marked position.
     """
     steps = []
-    # Behind a hook the block calls its map of the step sizes, whose result is all but their softplus.
+    # A block whose dt_proj has a hook calls it, and what it returns only lacks the softplus.
     hooks = [(block.dt_proj, lambda _, __, raw: steps.append(F.softplus(raw))) for block in model.blocks]
     found = [[] for _ in masks]
     with forward_hooks(hooks), torch.no_grad():

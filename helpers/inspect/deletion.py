@@ -1,4 +1,4 @@
-"""Which pixels an answer is made of, by the matrices inside the scans, and whether that is so: they are deleted.
+"""Which pixels an answer is made of, according to the matrices inside the scans; deleting them puts it to the test.
 
 Sources: Ali, Zimerman and Wolf, "The Hidden Attention of Mamba Models", arXiv 2403.01590; Rezaei Jafari and others,
 "MambaLRP", arXiv 2406.07592.
@@ -24,7 +24,7 @@ def contributions(model, pixels, answers, paper: float, held=True) -> torch.Tens
     Args:
         model: a :class:`~helpers.models.PixelClassifier` of Mambas, in evaluation mode.
         pixels: ``(batch, length, 1)``.
-        answers: int64 ``(batch,)``, to which answer.
+        answers: int64 ``(batch,)``, the answers.
         paper: the value of a pixel without ink.
         held: whether what the input chose is held at its value.
 

@@ -1,9 +1,9 @@
-"""What the states of a classifier know, and what happens when somebody changes them.
+"""What the states of a classifier know, and what happens when they are changed.
 
 Three tools. A digit is read in parts (:func:`read_on`), so that its states can be looked at, exchanged or reset in
 between. Linear probes (:func:`fit_probes`) say what can be read off the states: ridge regression, solved exactly (Alain
-and Bengio, "Understanding intermediate layers using linear classifier probes", arXiv 1610.01644, have the idea). And
-states can be made to forget (:func:`forgetting`), or choices of the input be taken away (:func:`fixed_choices`).
+and Bengio, "Understanding intermediate layers using linear classifier probes", arXiv 1610.01644, had the idea). And
+states can be made to forget (:func:`forgetting`), or the input's choices taken away (:func:`fixed_choices`).
 """
 
 import copy
@@ -96,10 +96,10 @@ class Probe(NamedTuple):
 def fit_probes(states, targets, validation_states, validation_targets, penalties=(1e-3, 1e-2, 0.1, 1, 10, 100)):
     """Ridge regressions from the same states to several things, each with the penalty that suits it best.
 
-    Every number of the state is centered and scaled to a standard deviation of 1. (One that hardly ever changes to
-    less: it is divided by a tenth of the median deviation at least. Those that never change are left out.) Then
-    ``weights = X.T (X X.T + penalty * numbers * I)^-1 (Y - mean)``, which is the usual closed form, by a matrix of the
-    size of the digits and not of the states.
+    Every number of the state is centered and scaled to a standard deviation of 1. (One that hardly ever changes is
+    scaled to less: it is divided by a tenth of the median deviation at least. Those that never change are left out.)
+    Then ``weights = X.T (X X.T + penalty * numbers * I)^-1 (Y - mean)``, the usual closed form, but with a matrix as
+    large as the number of digits, not the number of states.
 
     Args:
         states: ``(n, numbers)``, of training digits.

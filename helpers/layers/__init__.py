@@ -5,8 +5,8 @@ t alone. ``forward(x, state=None, return_state=False)`` reads a sequence at once
 it, ``initial_state(batch)`` is what either starts from. (``FeedForward``, the second half of a Transformer's layer,
 and ``GLU``, which may follow a mixer, mix nothing and have no state.)
 
-Some parameters are not for the optimizer to treat as it treats the others. A layer that has such parameters names them:
-``ssm_parameters``, ``no_weight_decay``, ``no_muon``; see :func:`helpers.train.make_optimizers`.
+The optimizer must treat some parameters differently. A layer that has such parameters names them: ``ssm_parameters``,
+``no_weight_decay``, ``no_muon``; see :func:`helpers.train.make_optimizers`.
 """
 
 from helpers.layers.attention import Attention, FeedForward

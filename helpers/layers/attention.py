@@ -51,7 +51,10 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """What follows attention in a Transformer: each position on its own, through twice the width."""
+    """What follows attention in a Transformer: each position on its own, through twice the width.
+
+    It ignores ``n_head``, which it gets because both parts of a Transformer's layer get the same options.
+    """
 
     def __init__(self, d_model, n_head=None):
         super().__init__(nn.Linear(d_model, 2 * d_model), nn.GELU(), nn.Linear(2 * d_model, d_model))

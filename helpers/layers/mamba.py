@@ -30,9 +30,9 @@ class State(NamedTuple):
 class Mamba(Float32Parameters):
     """One Mamba block, ``(batch, length, d_model)`` to ``(batch, length, d_model)``.
 
-    ``forward`` reads a whole sequence at once, ``step`` one position; both can start from the state that either of them
-    has left behind. The fast kernels read the weights of the projections and of the convolution; where one of these was
-    replaced, or has hooks, it is called instead. ``A_log`` and ``D`` stay in float32 when the block is cast.
+    ``forward`` reads a whole sequence at once, ``step`` one position; both can start from a state that either of them
+    returned. The fast kernels read the weights of the projections and of the convolution; a module that was replaced,
+    or has hooks, is called instead. ``A_log`` and ``D`` stay in float32 when the block is cast.
 
     Args:
         d_model: width of the sequence that comes in and goes out.
@@ -45,9 +45,12 @@ class Mamba(Float32Parameters):
         dt_scale: scale of those weights.
         dt_init_floor: smallest initial step size.
         conv_bias, bias: biases of the convolution, and of the two outer projections.
+
+    Raises:
+        ValueError: naming the argument, what it was and what it must be.
     """
 
-    # Names of parameters that the optimizer treats in their own way; see helpers.train.make_optimizers.
+    # Names of parameters that the optimizer treats differently; see helpers.train.make_optimizers.
     ssm_parameters = ("A_log", "x_proj.weight", "dt_proj.weight", "dt_proj.bias")  # what the recurrence is made of
     no_weight_decay = ("A_log", "D")
     no_muon = ("dt_proj.weight",)  # measured: with Muon it learns worse than without
@@ -185,8 +188,8 @@ class Mamba(Float32Parameters):
     def _raw_step_sizes(self, dt):
         """The last map of the step sizes, and the bias that is still to be added, before softplus.
 
-        Multiplied with a contiguous matrix: its gradient is then a product of a few long rows, for which MKL has a fast
-        way, and not of as many short ones, for which it takes ten times as long.
+        The matrix is made contiguous: its gradient is then a product of a few long rows, for which MKL has a fast way,
+        and not of many short ones, for which it takes ten times as long.
         """
         if not is_untouched(self.dt_proj, nn.Linear):
             return self.dt_proj(dt), None

@@ -32,12 +32,11 @@ class GatedRMSNorm(nn.Module):
         d_model: channels.
         group_size: channels that are normalized together.
         norm_before_gate: gate what was normalized, in place of normalizing what was gated.
-        eps: added to the mean square.
     """
 
-    def __init__(self, d_model, group_size=None, norm_before_gate=False, eps=1e-5):
+    def __init__(self, d_model, group_size=None, norm_before_gate=False):
         super().__init__()
-        self.group_size, self.norm_before_gate, self.eps = group_size or d_model, norm_before_gate, eps
+        self.group_size, self.norm_before_gate = group_size or d_model, norm_before_gate
         self.weight = nn.Parameter(torch.ones(d_model))
 
     def forward(self, x, z=None):
@@ -46,7 +45,7 @@ class GatedRMSNorm(nn.Module):
         if gate is not None and not self.norm_before_gate:
             y = y * gate
         groups = y.unflatten(-1, (-1, self.group_size))
-        y = F.rms_norm(groups, (self.group_size,), eps=self.eps).flatten(-2) * precise(self.weight)
+        y = F.rms_norm(groups, (self.group_size,), eps=1e-5).flatten(-2) * precise(self.weight)
         if gate is not None and self.norm_before_gate:
             y = y * gate
         return y.to(x.dtype)
@@ -55,8 +54,8 @@ class GatedRMSNorm(nn.Module):
 class Mamba2(Float32Parameters):
     """One Mamba-2 block, ``(batch, length, d_model)`` to ``(batch, length, d_model)``.
 
-    ``forward`` reads a whole sequence at once, ``step`` one position; both can start from the state that either of them
-    has left behind. ``A_log``, ``D`` and ``dt_bias`` stay in float32 when the block is cast.
+    ``forward`` reads a whole sequence at once, ``step`` one position; both can start from a state that either of them
+    returned. ``A_log``, ``D`` and ``dt_bias`` stay in float32 when the block is cast.
 
     Args:
         d_model: width of the sequence that comes in and goes out.
@@ -65,15 +64,15 @@ class Mamba2(Float32Parameters):
         conv_init: bound of the uniform distribution that the convolution's weights start from. Default: PyTorch's.
         expand: the block works on ``d_inner = expand * d_model`` channels.
         headdim: channels of a head, all of which decay alike.
-        d_ssm: channels that go through the scan; the others form a gated linear unit beside it. Default: all.
+        d_ssm: channels that go through the scan; the others form a gated linear unit next to it. Default: all.
         ngroups: groups of heads with a B and a C of their own.
-        A_init_range: between which the initial decay rates are drawn, uniformly.
+        A_init_range: bounds between which the initial decay rates are drawn, uniformly.
         D_has_hdim: a skip weight for each channel, in place of one for each head.
-        rmsnorm: normalize the gated output (section 7.1). Else it is gated, and no more.
+        rmsnorm: normalize the gated output (section 7.1). Otherwise it is only gated.
         norm_before_gate: see :class:`GatedRMSNorm`.
         dt_min, dt_max: bounds between which the initial step sizes are drawn, log-uniformly.
         dt_init_floor: smallest initial step size.
-        dt_limit: between what every step size is clamped.
+        dt_limit: bounds to which every step size is clamped.
         bias, conv_bias: biases of the two projections, and of the convolution.
         chunk_size: positions in a chunk, see :func:`helpers.ssd.ssd`. (28 is fast on a CPU; upstream's
             default, 256, is for a GPU.)
@@ -82,7 +81,7 @@ class Mamba2(Float32Parameters):
         ValueError: if the sizes do not fit together.
     """
 
-    # Names of parameters that the optimizer treats in their own way; see helpers.train.make_optimizers.
+    # Names of parameters that the optimizer treats differently; see helpers.train.make_optimizers.
     ssm_parameters = ("A_log", "dt_bias")
     no_weight_decay = ("A_log", "D", "dt_bias")
     no_muon = ()

@@ -61,7 +61,7 @@ class Mamba3(Float32Parameters):
         ValueError: naming the argument, what it was and what it must be.
     """
 
-    # Names of parameters that the optimizer treats in their own way; see helpers.train.make_optimizers.
+    # Names of parameters that the optimizer treats differently; see helpers.train.make_optimizers.
     ssm_parameters = ("dt_bias", "B_bias", "C_bias")
     no_weight_decay = ("dt_bias", "B_bias", "C_bias", "D")
     no_muon = ()
@@ -147,9 +147,9 @@ class Mamba3(Float32Parameters):
         own = (C.unsqueeze(3) * B.unsqueeze(2)).sum(-1).movedim(-1, 2)  # (batch, length, heads, rank, rank)
         turn = self._turn(angles)
         B, C, inputs = self._turned(B, turn), self._turned(C, turn), self._inputs(u)
-        # What one position writes enters the state twice: at once, by lambda dt, and at the next step, by that one's
-        # (1 - lambda) dt; and from there on it decays with everything else. So whoever comes later finds the sum of the
-        # two, and only the position itself, which reads before it writes, finds the first alone.
+        # What one position writes enters the state twice: at once, by lambda dt, and at the next step, by that step's
+        # (1 - lambda) dt; from there on it decays with everything else. So later positions find the sum of the two.
+        # Only the position itself, which reads before it writes, finds the first alone.
         at_once, next_time = weight * dt, (1 - weight) * dt
         both = at_once + F.pad(next_time[:, 1:], (0, 0, 0, 1))
         last_written = self._inputs(state.x_state).permute(0, 2, 3, 1) @ state.B_state.transpose(1, 2)
@@ -216,7 +216,7 @@ class Mamba3(Float32Parameters):
         return (before.unsqueeze(1) + turns.cumsum(1, dtype=dtype)).remainder(2 * math.pi).to(turns.dtype)
 
     def _turn(self, angles):
-        """``exp(i angle)`` for every pair, complex ``(..., 1, heads, d_state / 2)``; those behind are not turned."""
+        """``exp(i angle)`` for every pair, complex ``(..., 1, heads, d_state / 2)``; past the angles, 1."""
         angles = F.pad(angles, (0, self.d_state // 2 - self.angles)).unsqueeze(-3)
         return torch.polar(torch.ones_like(angles), angles)
 

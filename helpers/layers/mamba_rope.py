@@ -15,10 +15,10 @@ from helpers.layers.mamba import Mamba
 class MambaRoPE(Mamba):
     """A Mamba block with rotary position embedding on B and C, and with a bias for each of them.
 
-    What Transformers do to keys and queries (Su and others, "RoFormer", arXiv 2104.09864, section 3.2) is done here to
-    what plays their part: the numbers of B, and of C, form pairs, and each pair is turned by an angle that grows
-    with the position, by a fixed amount of its own. The two numbers of a pair in the state decay alike. So what is read
-    at one position of what was written at another depends on how far apart they are, and not on where they are; without
+    Transformers turn keys and queries (Su and others, "RoFormer", arXiv 2104.09864, section 3.2); here B and C play
+    their parts. The numbers of B, and of C, form pairs, and each pair is turned by an angle that grows with the
+    position, by a fixed amount of its own. The two numbers of a pair in the state decay alike. So what is read at one
+    position of what was written at another depends on how far apart they are, and not on where they are; without
     memory, nothing is changed. That is a complex state, as in S4D, which is turned and shrinks at every step.
 
     Before the turn a learned bias is added to B and to C, ones at first: a part of what is written and read does not

@@ -8,7 +8,7 @@ from helpers.layers.untouched import is_untouched
 
 
 def project(linear, x, sizes):
-    """``linear(x).split(sizes, -1)``; called as it is where somebody replaced it or watches it.
+    """``linear(x).split(sizes, -1)``, and exactly that where ``linear`` was replaced or has hooks.
 
     Cut out of one result, every part would be copied before it is used, and the gradients put together again.
     """

@@ -1,7 +1,7 @@
 """Diagonal S4: the linear, time-invariant state space layer that Mamba came from.
 
 Source: Gu, Gupta, Goel and Re, "On the Parameterization and Initialization of Diagonal State Space Models", arXiv
-2206.11893: the model and its kernel in section 3, the initial A ("S4D-Lin") in section 4. Around it stands what S4's
+2206.11893: the model and its kernel in section 3, the initial A ("S4D-Lin") in section 4. Around it is what S4's
 authors put there: a skip connection, GELU, and a linear layer with a gated linear unit.
 """
 
@@ -21,7 +21,7 @@ class S4D(Float32Parameters):
     it, position by position, by a :class:`GLU`.
 
     B is one: only the products of its entries with those of C matter (section 3), and C is learned. So the layer has
-    ``d_model * (2 * d_state + 2)`` parameters in the state space models, and ``2 * d_model * (d_model + 1)`` behind.
+    ``d_model * (2 * d_state + 2)`` parameters in the models, and ``2 * d_model * (d_model + 1)`` in the GLU.
 
     Args:
         d_model: width of the sequence that comes in and goes out.
@@ -33,7 +33,7 @@ class S4D(Float32Parameters):
         ValueError: if ``d_state`` is not a positive even number.
     """
 
-    # Names of parameters that the optimizer treats in their own way; see helpers.train.make_optimizers.
+    # Names of parameters that the optimizer treats differently; see helpers.train.make_optimizers.
     ssm_parameters = ("log_dt", "log_A_real", "A_imag", "C")
     no_weight_decay = ("log_dt", "log_A_real", "A_imag", "D")
     no_muon = ()
@@ -143,7 +143,7 @@ def causal_convolution(u, K):
     """Convolve along the last axis through the FFT: ``y[..., t]`` is the sum of ``K[..., s] * u[..., t - s]``, s <= t.
 
     ``u`` is real ``(..., length)``, and so is the result; ``K`` is ``(length,)``, or anything that broadcasts. A
-    discrete Fourier transform convolves in a circle; zeros behind the sequence keep its end away from its beginning.
+    discrete Fourier transform convolves in a circle; zeros after the sequence keep its end away from its beginning.
     """
     n = 2 * u.shape[-1]
     return torch.fft.irfft(torch.fft.rfft(u, n) * torch.fft.rfft(K, n), n)[..., : u.shape[-1]]

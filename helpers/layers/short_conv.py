@@ -1,7 +1,7 @@
-"""The short causal convolution with SiLU that stands before the scan in Mamba and in Mamba-2.
+"""The short causal convolution with SiLU before the scan of Mamba and of Mamba-2.
 
-``conv1d`` is the layer's ``nn.Conv1d``, depthwise and padded by ``d_conv - 1``, under upstream's name for it. Fused
-where it is what it seems to be, called where somebody replaced it or watches it.
+``conv1d`` is the layer's ``nn.Conv1d``, depthwise and padded by ``d_conv - 1``, under upstream's name for it. A fused
+kernel takes its place unless it was replaced or has hooks; then it is called.
 """
 
 import torch

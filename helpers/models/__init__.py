@@ -1,4 +1,4 @@
-"""Models of sequences around an exchangeable mixer, any of :mod:`helpers.layers`; and what was trained before.
+"""Models of sequences around an exchangeable mixer, any of :mod:`helpers.layers`; and those that are published.
 
 ``PixelClassifier`` answers what it has read, ``PixelGenerator`` predicts what comes next. What mixes positions is all
 that differs between two of a kind.
@@ -34,7 +34,11 @@ CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 
 
 def build(model: str, arguments: dict) -> nn.Module:
-    """A model of this package by the name of its class, as a checkpoint names it."""
+    """A model of this package by the name of its class, as a checkpoint names it.
+
+    Raises:
+        ValueError: if there is no such class, or it cannot be built from these arguments.
+    """
     known = (PixelClassifier, PixelGenerator, LinearClassifier, ConvClassifier, FlattenedClassifier)
     classes = {kind.__name__: kind for kind in known}
     if model not in classes:

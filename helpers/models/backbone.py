@@ -1,4 +1,4 @@
-"""What all models of this tutorial have in common: layers of one mixer, each behind a norm and beside a residual."""
+"""What all models of this tutorial have in common: layers of one mixer, each pre-normed and residual."""
 
 import math
 from typing import NamedTuple
@@ -52,7 +52,7 @@ class Backbone(nn.Module):
         embedding: what makes ``d_model`` numbers from what is read at a position.
         mixer: what carries information from position to position, one of ``MIXERS``.
         d_model: width of the sequence between the layers.
-        n_layer: layers, each behind a norm and beside a residual connection.
+        n_layer: layers, each pre-normed and residual.
         dropout: share of what a layer adds that is dropped, by channels, in training.
         positional_encoding: whether sines and cosines of its position are added to what is read at each position.
             None: for attention alone, which sees no order otherwise.
@@ -140,7 +140,7 @@ class Backbone(nn.Module):
 
 
 def check_sizes(mixer, **sizes) -> None:
-    """Raise ValueError unless ``mixer`` is one, and each size, given as ``name=(size, least)``, is large enough."""
+    """Raise ValueError unless ``mixer`` is in ``MIXERS`` and every size, as ``name=(size, least)``, is large enough."""
     if mixer not in MIXERS:
         raise ValueError(f"mixer must be one of {', '.join(MIXERS)}, got {mixer!r}")
     for name, (size, least) in sizes.items():

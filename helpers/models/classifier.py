@@ -66,12 +66,15 @@ class PixelClassifier(Backbone):
 
         Args:
             sequences: ``(batch, length, channels)``.
-            prefix_lengths: numbers of positions, each from 1 to ``length``: the answers when so many have been read.
-                As a tensor on the device of ``sequences`` they need not be copied there.
+            prefix_lengths: numbers of positions, each from 1 to ``length``, to answer after. A tensor on the device of
+                ``sequences`` need not be copied there, and is not checked.
 
         Returns:
             ``(batch, classes)``, the answer to the whole sequence; with ``prefix_lengths``
             ``(batch, len(prefix_lengths), classes)``.
+
+        Raises:
+            ValueError: naming the argument, what it was and what it must be.
         """
         if sequences.dim() != 3 or tuple(sequences.shape[1:]) != self.shape:
             raise ValueError(f"sequences must be (batch, length, channels) = (batch, {self.shape[0]}, {self.shape[1]}),"
@@ -104,7 +107,7 @@ class PixelClassifier(Backbone):
         return self.head(pooled)
 
     def _checked(self, prefix_lengths, device):
-        if isinstance(prefix_lengths, torch.Tensor):  # on a GPU a look at it would be a wait
+        if isinstance(prefix_lengths, torch.Tensor):  # to look at it would mean to wait for a GPU
             return prefix_lengths.to(device)
         wrong = [number for number in prefix_lengths if not 1 <= number <= self.shape[0]]
         if wrong:

@@ -62,6 +62,9 @@ class PixelGenerator(Backbone):
 
         Returns:
             Logits ``(batch, length, self.levels)``.
+
+        Raises:
+            ValueError: naming the argument, what it was and what it must be.
         """
         if levels.dim() != 2 or levels.is_floating_point() or not levels.shape[1]:
             shape = f"{tuple(levels.shape)}, {levels.dtype}"
@@ -70,12 +73,12 @@ class PixelGenerator(Backbone):
         return self.head(self.norm(self.read(tokens)))
 
     def start(self, batch: int, labels=None):
-        """The tokens that stand before the first pixels, int64 ``(batch,)``: the start token, or that of a class."""
+        """The tokens that come before the first pixels, int64 ``(batch,)``: the start token, or that of a class."""
         token = torch.full((batch,), self.levels, device=self.head.weight.device)
         if labels is None:
             return token
         if not self.classes:
-            raise ValueError("labels cannot be told to a generator with classes = 0")
+            raise ValueError("labels must be None for a generator with classes = 0")
         told = token + 1 + labels
         return torch.where(torch.rand(batch, device=token.device) < 0.5, token, told) if self.training else told
 
@@ -91,7 +94,7 @@ class PixelGenerator(Backbone):
 
         Args:
             count: how many.
-            given: pixels that are there already, ``(count, n)`` or ``(n,)`` for all: drawn is what comes after.
+            given: the first pixels, ``(count, n)`` or ``(n,)`` for all, which are kept; the others are drawn.
             length: pixels of a whole digit.
             labels: classes, ``(count,)`` or one for all; None for any.
             temperature: what the logits are divided by. Below 1 the likely becomes likelier; 0: always the likeliest.
@@ -100,6 +103,9 @@ class PixelGenerator(Backbone):
 
         Returns:
             uint8 ``(count, length)``, on the CPU.
+
+        Raises:
+            ValueError: naming the argument, what it was and what it must be.
         """
         if temperature < 0:
             raise ValueError(f"temperature must be 0 or more, got {temperature}")

@@ -1,4 +1,4 @@
-"""Page 7: the steps that a model chooses, the matrices inside its scans, and what is lost with a deleted pixel."""
+"""Page 7: the steps that a model chooses, the matrices inside its scans, and what deleting pixels costs."""
 
 import matplotlib.pyplot as plt
 from matplotlib.colors import PowerNorm
@@ -7,11 +7,11 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 from helpers.plots.style import RED, in_style, show_image, styled
 
 SIDE = 28  # pixels of a row of a digit
-GREY = "#888888"
+GRAY = "#888888"
 
 
 def _outline(axes, image):
-    axes.contour(image.numpy(), levels=[127], colors=GREY, linewidths=0.8)
+    axes.contour(image.numpy(), levels=[127], colors=GRAY, linewidths=0.8)
 
 
 def _folded(axes, values, **look):

@@ -5,6 +5,8 @@ from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
 
 from helpers.plots.style import BLUE, GREEN, LINES, ORANGE, PINK, in_style, styled
 
+ROW = 28  # pixels of a row of a digit
+
 # From the input, at the bottom, to the output: what each block is made of, and the kind of each part.
 BLOCKS = {
     "Mamba": (
@@ -78,20 +80,18 @@ def blocks_of_a_matrix(chunks):
                 axes.text(column + 0.5, row + 0.5, "C h B", ha="center", va="center", fontsize=8)
             else:
                 axes.text(column + 0.36, row + 0.72, "L∘CBᵀ", ha="center", va="center", fontsize=7)
-    axes.set(
-        xlim=(0, chunks), ylim=(chunks, 0), aspect="equal", xlabel="chunk of the input", ylabel="chunk of the output"
-    )
-    axes.set(xticks=range(chunks + 1), yticks=range(chunks + 1), ylabel="chunk of the output")
+    axes.set(xlim=(0, chunks), ylim=(chunks, 0), xticks=range(chunks + 1), yticks=range(chunks + 1), aspect="equal")
+    axes.set(xlabel="chunk of the input", ylabel="chunk of the output")
 
 
 @styled
-def times(named, xlabel, ylabel="milliseconds"):
-    """Lines on logarithmic axes, of which the lower one is labelled at every point: ``{name: {x: y}}``."""
+def times(named, xlabel):
+    """Lines on logarithmic axes, the lower one labeled at every point: ``{name: {x: milliseconds}}``."""
     _, axes = plt.subplots(figsize=(6, 3.2))
     for (name, values), (color, marker, dashes) in in_style(named.items()):
         axes.plot(list(values), list(values.values()), marker=marker, color=color, linestyle=dashes, label=name)
     places = sorted({x for values in named.values() for x in values})
-    axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
+    axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel="milliseconds")
     axes.set_xticks(places, [f"{x:g}" for x in places])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
@@ -111,15 +111,15 @@ def error_orders(steps, errors):
 
 
 @styled
-def clocks(named, row=28):
+def clocks(named):
     """What is read of a write, against its distance, one below the other, rows of a digit marked: ``{title: (n,)}``."""
     _, panels = plt.subplots(len(named), 1, figsize=(7, 0.95 * len(named) + 0.4), sharex=True, sharey=True)
     for axes, (title, values), (color, _, _) in zip(panels, named.items(), LINES, strict=False):
-        for place in range(row, len(values), row):
+        for place in range(ROW, len(values), ROW):
             axes.axvline(place, color="black", linewidth=0.6, linestyle=":")
         axes.axhline(0, color="black", linewidth=0.5)
         axes.plot(values.tolist(), color=color)
-        axes.set(ylim=(-1.1, 1.1), yticks=(-1, 0, 1), xticks=range(0, len(values), row))
+        axes.set(ylim=(-1.1, 1.1), yticks=(-1, 0, 1), xticks=range(0, len(values), ROW))
         axes.grid(False)
         axes.set_title(title, loc="right", y=0.72, fontsize=9)
     panels[len(named) // 2].set_ylabel("share that is read")

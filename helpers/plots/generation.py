@@ -11,12 +11,13 @@ from helpers.plots.style import BLUE, GREEN, ORANGE, RED, in_style, show_image, 
 
 
 @styled
-def digit_rows(rows, titles=None, given=None, size=0.72):
+def digit_rows(rows, titles=None, given=None):
     """Rows of digits, each named at its left: ``{name: (n, 28, 28)}``.
 
     ``titles``: ``{name: n strings}`` above the digits of a row; ``given``: how many rows of pixels were given, which
     are shaded.
     """
+    size = 0.72  # of a digit, in inches
     columns, titles = max(len(images) for images in rows.values()), titles or {}
     width = max(len(line) for name in rows for line in name.split("\n"))
     height = sum(size + (0.22 if name in titles else 0) for name in rows)
@@ -82,13 +83,13 @@ def bits_per_pixel(named, groups):
 
 
 @styled
-def surprise(images, bits, titles, most=8.0):
-    """Digits, and what their pixels cost. ``images``, ``bits``: ``(n, 28, 28)``; ``most``: top of the scale."""
+def surprise(images, bits, titles):
+    """Digits, and what their pixels cost, on a scale that ends at 8. ``images``, ``bits``: ``(n, 28, 28)``."""
     figure, grid = plt.subplots(2, len(images), figsize=(8, 0.5 + 14 / len(images)), squeeze=False)
     for (above, below), image, costs, title in zip(grid.T, images, bits, titles, strict=True):
         show_image(above, image)
         above.set_title(title, fontsize=9)
-        shown = below.imshow(costs.numpy(), cmap="magma_r", vmin=0, vmax=most, interpolation="nearest")
+        shown = below.imshow(costs.numpy(), cmap="magma_r", vmin=0, vmax=8, interpolation="nearest")
         below.set(xticks=[], yticks=[])
         below.grid(False)
         below.spines[:].set_visible(True)

@@ -76,7 +76,7 @@ def roofline(d_state, roofs, measured):
 
 @styled
 def ladder(values, xlabel):
-    """Bars below one another on a logarithmic axis, labelled: ``{name: value}``."""
+    """Bars below one another on a logarithmic axis, labeled: ``{name: value}``."""
     _, axes = plt.subplots(figsize=(7, 0.45 * len(values) + 0.8))
     bars = axes.barh(list(values), list(values.values()), color=BLUE, height=0.6)
     axes.bar_label(bars, [f" {value:.3g}" for value in values.values()], fontsize=9)

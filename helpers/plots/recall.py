@@ -12,9 +12,9 @@ def recall_strip(tokens, state, tables, keys, wanted, written):
 
     Args:
         tokens: what is read at each position.
-        state: ``(length, channels, d_state)``, after each position; each channel is drawn in a scale of its own.
-        tables: ``{name: (length, keys, values)}``, the probability of each value if that key were asked for next; not
-            a number where the key has no value yet.
+        state: ``(length, channels, d_state)``, after each position; each channel is drawn on a scale of its own.
+        tables: ``{name: (length, keys, values)}``, the probability of each value if that key were asked for next; NaN
+            where the key has no value yet.
         keys: names of the keys, the rows of the tables.
         wanted: ``(key, value)``, what is asked for in the end and the right answer, as row and column.
         written: the position that writes this pair into the state.

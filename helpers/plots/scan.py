@@ -111,9 +111,9 @@ def fused_or_not():
 
 @styled
 def moved_and_kept(moved, kept, limit):
-    """Two panels of bars on logarithmic axes, in multiples of ``limit``'s: ``{name: multiple}``.
+    """Two panels of bars on logarithmic axes, in multiples of a limit: ``{name: multiple}`` twice.
 
-    ``limit``: the label of 1 in each panel, such as what must be moved.
+    ``limit``: what the limit is called in each panel, such as what must be moved.
     """
     _, panels = plt.subplots(1, 2, figsize=(8, 2.6), sharey=True)
     titles = ("moved in the forward pass", "kept for the backward pass")
@@ -134,7 +134,7 @@ def against_length(panels, ylabel):
     A name looks the same in all panels.
     """
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    looks = {name: look for name, look in in_style(names)}
+    looks = dict(in_style(names))
     figure, columns = plt.subplots(1, len(panels), figsize=(8, 3.6), squeeze=False, sharey=True)
     for axes, (title, lines) in zip(columns[0], panels.items(), strict=True):
         for name, values in lines.items():

@@ -1,4 +1,4 @@
-"""Page 3: what a state does, the copying task, and the step sizes of those who learn it."""
+"""Page 3: what a state does, the copying task, and the step sizes of models that learn it."""
 
 import matplotlib.pyplot as plt
 import torch
@@ -14,7 +14,7 @@ def discretizations(times, exact, steps, versions, factors):
     """A state as recurrences follow it, and by how much Mamba's input is too large in real blocks.
 
     ``times, exact``: the true course; ``steps``: times at the ends of the steps; ``versions``: ``{name: state there}``;
-    ``factors``: ``{name: (n,)}``, drawn as shares that are at most so large.
+    ``factors``: ``{name: (n,)}``, drawn as the share that is at most as large.
     """
     _, (left, right) = plt.subplots(1, 2, figsize=(8, 3.3))
     left.plot(times, exact, color="#999999", linewidth=3, label="continuous")

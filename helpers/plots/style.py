@@ -4,7 +4,7 @@ import functools
 
 import matplotlib.pyplot as plt
 
-# Okabe and Ito's colors, in an order whose neighbors differ in brightness too.
+# Okabe and Ito's colors, in an order whose neighbors also differ in brightness.
 BLUE, ORANGE, GREEN, PINK, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
 LINES = [  # color, marker, dashes
     (BLUE, "o", "-"),
@@ -31,7 +31,8 @@ STYLE = {
 def in_style(items):
     """Pair each item with ``(color, marker, dashes)``: those of ``LINES``, and then each color with the next marker."""
     for i, item in enumerate(items):
-        color, (_, marker, dashes) = LINES[i % 6][0], LINES[(i + i // 6) % 6]
+        n = len(LINES)
+        color, (_, marker, dashes) = LINES[i % n][0], LINES[(i + i // n) % n]
         yield item, (color, marker, dashes)
 
 

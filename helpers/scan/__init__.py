@@ -1,7 +1,7 @@
 """The selective scan: one function, five ways to compute it.
 
 ``selective_scan`` takes the arguments of ``mamba_ssm.ops.selective_scan_interface.selective_scan_fn`` and returns what
-it returns. This file checks and normalizes the arguments and chooses who does the work:
+it returns. This file checks and normalizes the arguments and chooses the backend:
 
 ===============  ======================  ==========================================================
 ``mamba_ssm``    ``mamba_ssm_kernel``    upstream's CUDA kernel
@@ -61,9 +61,9 @@ def _runs(name, device_type):
     if name == "triton":
         if device_type != "cuda" or not importlib.util.find_spec("triton"):
             return False
-        from helpers.scan import triton_kernel
+        from helpers import triton_math
 
-        return triton_kernel.available(device_type)
+        return triton_math.available(device_type)
     return device_type == "cpu" and _numba_works()
 
 
@@ -152,7 +152,7 @@ def selective_scan(
     _check("initial_state", initial_state, u, (batch, dim, d_state), may_be_complex=A.is_complex())
     groups_B, groups_C = (_groups(name, form, A, batch, length) for name, form in (("B", B), ("C", C)))
 
-    # Without a look at what else there is: what an export has patched keeps Numba from its first compilation.
+    # Where only plain PyTorch will do, nothing else is probed: an export's patches keep Numba from compiling.
     available = tuple(_PLAIN) if only_plain() else _backends(u.device.type)
     if backend is None:
         backend = next(name for name in available if not _refusal(name, u, A, initial_state, return_last_state))
@@ -195,7 +195,7 @@ def _refusal(name, u, A, initial_state, wants_last_state=False):
     if name in _PLAIN:
         return None
     if name == "mamba_ssm":
-        # Asked for by name it gives the last state, without a gradient. Chosen for the user it must not.
+        # Asked for by name it may return a last state without a gradient. Chosen for the user it must not.
         return mamba_ssm_kernel.refusal(u, A, initial_state) or ("last_state" if wants_last_state else None)
     if A.is_complex():
         return f"A must be real for backend {name!r}, got {A.dtype}"
@@ -249,5 +249,5 @@ def _in_groups(form, groups, A, batch, length):
 
 
 def _to(dtype, tensor):
-    # Asked here: where nothing is to be done, Tensor.to takes microseconds to see it.
+    # Checked here: where nothing is to be done, Tensor.to takes microseconds to see it.
     return tensor if tensor is None or tensor.dtype == dtype else tensor.to(dtype)

@@ -1,8 +1,8 @@
 """The selective scan of upstream's own CUDA kernel, through upstream's own interface.
 
 Source: https://github.com/state-spaces/mamba/tree/v2.3.2.post1, ``mamba_ssm/ops/selective_scan_interface.py`` (what is
-called here) and ``csrc/selective_scan/selective_scan.cpp`` (what the kernel demands). What it has no answer for, or a
-wrong one, is refused here in a sentence.
+called here) and ``csrc/selective_scan/selective_scan.cpp`` (what the kernel demands). Arguments for which it has no
+answer, or a wrong one, are refused here, with a sentence that says why.
 """
 
 import functools
@@ -38,7 +38,7 @@ def compiled() -> bool:
 @functools.cache
 def _imports():
     try:
-        importlib.import_module(KERNEL)  # by itself: newer versions of mamba_ssm hide that it does not import
+        importlib.import_module(KERNEL)  # on its own: newer versions of mamba_ssm hide that it does not import
         importlib.import_module(INTERFACE)
     except Exception as error:  # whatever a broken package raises, the other backends still work
         reason = (str(error).splitlines() or [""])[0]
@@ -65,7 +65,7 @@ def refusal(u, A, initial_state=None) -> str | None:
         return (
             f"u must be (batch, dim, length) with 1 <= batch and 1 <= dim <= 65535 for mamba_ssm, got {tuple(u.shape)}"
         )
-    if states >= 2**31:  # the kernel's index would overflow, in silence
+    if states >= 2**31:  # the kernel's index would overflow silently
         return f"u must be smaller for mamba_ssm: {tuple(u.shape)} makes {states} numbers of state, the limit is 2**31"
     if initial_state is not None:
         return f"initial_state must be None for mamba_ssm: it starts from zero, got {tuple(initial_state.shape)}"
@@ -88,8 +88,8 @@ def scan(
 ):
     """Run upstream's kernel. Arguments and results are those of :func:`helpers.scan.selective_scan`, shapes checked.
 
-    Half-precision inputs are computed in float32, and so is what is float64 beside a narrower u. The state is float32,
-    and has no gradient.
+    Half-precision inputs are computed in float32, and so is float64 next to a narrower u. The state is float32, and has
+    no gradient.
 
     Raises:
         ValueError: what :func:`refusal` says.

@@ -32,8 +32,8 @@ _MODULE.__version__ = f"0 ({WHAT})"
 def install(scan=selective_scan) -> None:
     """Let ``import selective_scan_cuda`` find the stand-in. To be called before ``mamba_ssm`` is imported.
 
-    From the release after 2.3.2 on, ``mamba_ssm`` imports without its kernel, too, and its Mamba then raises. Where it
-    was imported before, it gets the stand-in now. Says so once, on stderr. Called again, it only exchanges the scan.
+    Releases of ``mamba_ssm`` after 2.3.2 import even without the kernel, and their Mamba then raises. One that is
+    already imported gets the stand-in now. The first call says so on stderr; later ones only exchange the scan.
 
     Args:
         scan: what computes it, a function with the arguments and results of ``helpers.scan.selective_scan``.

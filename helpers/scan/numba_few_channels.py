@@ -1,6 +1,6 @@
 """The selective scan fused on the CPU, for fewer channels than a vector has lanes.
 
-The same computation as in :mod:`helpers.scan.numba_kernel`, turned round: there sixteen channels are computed at once
+The same computation as in :mod:`helpers.scan.numba_kernel`, turned around: there sixteen channels are computed at once
 and one state after another, here sixteen states and one channel after another. So what was a sum over states, one
 addition each, is now a sum over lanes, and the other way round: the gradients of B and C become plain additions.
 
@@ -159,7 +159,7 @@ def backward(
                         sum_A = sum_A + through * load_broadcast(steps, i)
                     store(dinitial, channel + n, grad)
                     store(dA, channel + n, sum_A)
-                # To the inputs. Past the end of the sequence slope and x are zero, too.
+                # To the inputs. Past the end of the sequence slope and x are also zero.
                 ddrive = sum_lanes(ddrives, 0)
                 dstep = sum_lanes(dexponents, 0) * log_two + ddrive * x
                 if squash:

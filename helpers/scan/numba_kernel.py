@@ -1,7 +1,7 @@
 """The selective scan fused on the CPU: one pass over memory forward, one back.
 
 Sixteen channels are computed side by side (:mod:`helpers.simd`). Their states, ``d_state`` vectors of sixteen numbers,
-stay in the nearest cache while the sequence goes by; from memory come only the inputs, to memory go only the outputs,
+stay in the nearest cache while the sequence is read. Only the inputs come from memory; only the outputs go there,
 and every ``BLOCK`` positions a copy of the states. The backward pass goes through the blocks from the last to the
 first, computes the states of a block once more from its copy, and then follows the gradient back through them: two
 states at a time, so that what they have in common is loaded once, and their gradients stay in registers.

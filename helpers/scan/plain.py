@@ -1,4 +1,4 @@
-"""The selective scan in plain PyTorch, around whichever recurrence: what the fused kernels do on the way."""
+"""The selective scan in plain PyTorch, around either recurrence: what the fused kernels do on the way."""
 
 import torch
 import torch.nn.functional as F

@@ -3,13 +3,13 @@
 The loop of ``reference``, with the states in registers (:mod:`helpers.scan.triton_passes`). A program is one warp. It
 holds the states of some channels and walks through the positions; softplus, skip connection and gate happen on the way.
 No array of size length times d_state is in memory but the states before every ``CHUNK``-th position, from which the
-backward finds the states between again. What a program knows of a gradient that it shares with others (A, B, C, D,
-delta_bias) it writes down, and these parts are summed afterwards in a fixed order: the same result every time.
+backward finds the states between again. Of a gradient that programs share (A, B, C, D, delta_bias) each writes its
+part, and the parts are summed afterwards in a fixed order, so the result is the same every time.
 
 Where batch * dim channels do not fill the GPU, the length is split. A first pass scans every segment from zero, all at
 once, and keeps its last state and the sum of its steps: a state h before the segment would have added
 exp(A * sum) * h to it. So in the second pass, the scan proper, a program joins what the segments before its own carry,
-and begins with the right state. Backwards the same, from the end, with the gradient of the state.
+and begins with the right state. The backward pass does the same from the end, with the gradient of the state.
 
 Why no associative scan over the positions: the loop has the fewest operations, never subtracts states to find a
 gradient, and reads channels-last tensors as they lie.
@@ -39,7 +39,6 @@ from torch import Tensor
 
 from helpers.derivatives import differentiate_again, gradients, refuse_batched
 from helpers.scan import plain, triton_passes
-from helpers.triton_math import available  # noqa: F401  - one question for both kinds of kernel
 
 CHUNK = 7  # positions from one kept state to the next: the most that the backward has registers for; divides 784
 SHORTEST, MOST_SEGMENTS = 4, 64  # chunks of a segment, at least; segments, which are joined one after another
@@ -131,8 +130,8 @@ def _launch(kernel, u, A, B, delta_softplus, tile, segments, per_segment, argume
     (batch, dim, length), groups = u.shape, B.shape[1]
     strides = [None if x is None else x.stride() for x in strided]
     sizes = (dim, groups, length, batch, _cdiv(length, CHUNK), per_segment)
-    # Two warps a scheduler are meant to be there: all registers that they can have. Left alone the compiler makes room
-    # for three, and spills.
+    # With two warps on a scheduler, each may have all the registers that a thread can. Left alone, the compiler makes
+    # room for three warps, and spills.
     options = {"num_warps": warps, "maxnreg": min(255, 2048 // warps), "enable_fp_fusion": True}
     constants |= {"SOFTPLUS": delta_softplus, "CHUNK": CHUNK, "d_state": A.shape[1], "N": n, "CHANNELS": channels}
     with torch.cuda.device_of(u):  # no effect on a CPU, where Triton's interpreter can run the kernels

@@ -1,6 +1,6 @@
 """The scan of Mamba-2, in which all channels of a head decay alike: one function, three ways to compute it.
 
-``ssd`` takes the arguments of upstream's ``mamba_chunk_scan_combined``, in its order as far as they are here, and
+``ssd`` takes arguments of upstream's ``mamba_chunk_scan_combined``, as many as are needed here and in its order, and
 returns what it returns. With one decay a head the scan is a matrix product under a mask, and so there is a choice:
 
 =============  =============  ====================================================================
@@ -57,7 +57,7 @@ def ssd(
         z: ``(batch, length, heads, headdim)``, the gate.
         dt_bias: ``(heads,)``, added to ``dt``.
         dt_softplus: apply softplus to ``dt``.
-        dt_limit: between what the step sizes are clamped, after that.
+        dt_limit: bounds to which the step sizes are clamped, after that.
         chunk_size: positions in a chunk. Other forms than "chunked" have no use for it.
         initial_state: ``(batch, heads, headdim, d_state)``, the state before the first position. Default: zero.
         return_last_state: return ``(y, last_state)``.
@@ -112,11 +112,11 @@ def scan(x, write, log_decay, B, C, initial_state=None, own=None, *, strict=Fals
 
     Args:
         x: ``(batch, length, heads, headdim)``, float32 or float64. With a rank (several inputs and outputs a head, as
-            in Mamba-3) x, B and C have ``rank * length`` rows, those of a position one behind the other.
+            in Mamba-3) x, B and C have ``rank * length`` rows, those of a position one after another.
         write: ``(batch, length, heads)``, by how much each position is written.
         log_decay: ``(batch, length, heads)``.
         B, C, initial_state, chunk_size, form: as for :func:`ssd`.
-        own: ``(batch, length, heads, rank, rank)``, or what broadcasts to it: what a position reads of itself besides.
+        own: ``(batch, length, heads, rank, rank)``, or what broadcasts to it: what a position also reads of its own x.
         strict: let every position read before it writes, after the decay.
 
     Returns:

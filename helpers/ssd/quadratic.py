@@ -9,8 +9,8 @@ import torch
 def segment_sums(x):
     """How much lies between: ``s[..., i, j]`` is ``x[..., j + 1] + ... + x[..., i]``; 0 where j does not come before i.
 
-    Each sum is added up for itself. As differences of two sums from the beginning they would be cheaper, and, behind
-    a large number, wrong in all their digits.
+    Each sum is added up separately. Differences of two running sums would be cheaper, but wrong in all their digits
+    after a large number.
     """
     return x.unsqueeze(-1).expand(*x.shape, x.shape[-1]).tril(-1).cumsum(-2)
 
@@ -21,10 +21,10 @@ def mask(log_decay):
 
 
 def attention(L, write, B, C, own=None, strict=False):
-    """The matrix that a sequence is multiplied with: ``L o C B^T``, its columns times ``write``, and ``own`` besides.
+    """The matrix that a sequence is multiplied with: ``L o C B^T``, its columns times ``write``, plus ``own``.
 
     Args:
-        L: ``(..., length, length)``, a mask; what is above its diagonal is of no account.
+        L: ``(..., length, length)``, a mask; what is above its diagonal is ignored.
         write: ``(..., length)``.
         B, C: ``(..., rank * length, d_state)``.
         own, strict: as for :func:`helpers.ssd.recurrent.scan`; ``own`` is ``(..., length, rank, rank)``.

@@ -15,13 +15,13 @@ def scan(x, write, log_decay, B, C, state, own=None, strict=False):
         log_decay: ``(batch, length, heads)``, at most 0.
         B, C: ``(batch, length, groups, d_state)``; each group serves ``heads / groups`` heads in a row.
         state: ``(batch, heads, headdim, d_state)``, the state before the first position.
-        own: ``(batch, length, heads, rank, rank)``, or what broadcasts to it: what a position reads of itself besides.
+        own: ``(batch, length, heads, rank, rank)``, or what broadcasts to it: what a position also reads of its own x.
         strict: read at every position before it writes, after the decay.
 
     Returns:
         ``y``, of the shape of x, and the state after the last position.
 
-    The rank is 1, or the number of rows that x, B and C have for a position, one behind the other: all of them are
+    The rank is 1, or the number of rows that x, B and C have for a position, one after another: all of them are
     written, and then all are read.
     """
     heads, rank = x.shape[2], x.shape[1] // log_decay.shape[1]

@@ -2,9 +2,9 @@
 
 As a command: ``python -m helpers.train --help``.
 
-Lightning Fabric sees to the device, the precision and the processes; the loop is ours. Everything that a step depends
+Lightning Fabric handles the device, the precision and the processes; the loop is ours. Everything that a step depends
 on (weights, the optimizers' averages, the place in the data, the learning rate, the dropout) is in the checkpoint or
-follows from the number of the step. So a training that was cut off goes on as if nothing had happened.
+follows from the number of the step. So a training that was cut off resumes as if nothing had happened.
 """
 
 import contextlib
@@ -63,10 +63,11 @@ def fit(
         config: how the training goes.
         validation: a loader; with it every record says how good the model is there.
         fabric: a Lightning Fabric, for another precision, or for several processes, each with its share of the batches.
-        folder: where to keep a checkpoint to go on from, the weights that were best on ``validation``, and the log. If
-            there is a checkpoint already, the training goes on from it; the loader must be one of :mod:`helpers.mnist`.
-        settings: whatever else decides the result. A folder in which others are noted is refused.
-        stop: called at every step; when it says true, a checkpoint is written after it and :class:`Stopped` is raised.
+        folder: where to keep a checkpoint to resume from, the weights that were best on ``validation``, and the log. If
+            there is a checkpoint already, the training resumes from it; the loader must be one of :mod:`helpers.mnist`.
+        settings: whatever else decides the result. A folder whose checkpoint has other settings is refused.
+        stop: called at every step; once it returns true, a checkpoint is written after the step, and :class:`Stopped`
+            is raised.
         step: makes what takes the steps, a :class:`helpers.train.step.Step`. By default a GPU replays them where that
             is possible (:mod:`helpers.train.capture`).
 
@@ -77,9 +78,10 @@ def fit(
 
     Raises:
         ValueError: if a loader or a batch is not what it must be; the message says what it is.
-        FloatingPointError: if the training has failed: the loss is not a number any more, or far above what guessing
-            gives. The last good checkpoint is kept.
+        FloatingPointError: if the training has failed: the loss is not finite, or far above what guessing gives. The
+            last good checkpoint is kept.
         helpers.checkpoint.CheckpointError: if ``folder`` cannot be used.
+        Stopped: if ``stop`` asked for it.
     """
     resumable = isinstance(getattr(loader, "sampler", None), mnist.Shuffled)
     if folder is not None and not resumable:
@@ -123,11 +125,11 @@ def fit(
 
 
 def make_fabric(precision: str = "32-true", **options) -> Fabric:
-    """A Lightning Fabric on the device that is here, in one process, without its remarks on what it was given."""
+    """A Lightning Fabric on this machine's device, by default in one process, without its messages on what it found."""
     options = {"accelerator": machine.device().type, "devices": 1, "precision": precision, **options}
     processes = options["devices"] * options.get("num_nodes", 1)
     if processes == 1 or os.environ.get("SLURM_NTASKS", str(processes)) != str(processes):
-        # Inside a job of SLURM's Lightning would take the job's tasks for the processes that were asked for.
+        # Inside a SLURM job, Lightning would take the job's tasks for the processes that were asked for.
         options.setdefault("plugins", LightningEnvironment())
     logger = logging.getLogger("lightning_fabric")
     level = logger.level

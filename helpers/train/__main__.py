@@ -35,15 +35,19 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("name", choices=PRESETS, metavar="NAME", help=f"one of {', '.join(PRESETS)}")
     parser.add_argument("--output", type=Path, help="folder of this training (default: build/train/NAME-SEED)")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn at random (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything drawn at random (default: %(default)s)")
     parser.add_argument("--test", action="store_true", help="at the end, measure the best weights on the test digits")
     parser.add_argument(
         "--devices", type=_positive, metavar="N", help="processes (default: a GPU each, or a CPU core each)"
     )
     parser.add_argument("--precision", choices=["auto", "32-true", "bf16-mixed"], default="auto",
                         help="of matrix products; auto: bfloat16 where that is measured to be faster")  # fmt: skip
-    parser.add_argument("--log-every", type=_positive, metavar="STEPS", help="between two lines of the log (an epoch)")
-    parser.add_argument("--save-every", type=int, default=100, metavar="STEPS", help="between two checkpoints (100)")
+    parser.add_argument(
+        "--log-every", type=_positive, metavar="STEPS", help="between two lines of the log (default: an epoch)"
+    )
+    parser.add_argument(
+        "--save-every", type=int, default=100, metavar="STEPS", help="between two checkpoints (default: 100)"
+    )
     other = parser.add_argument_group("other values than the tutorial's")
     for option in dataclasses.fields(TrainingConfig):
         if option.name not in _NOT_OFFERED:
@@ -55,7 +59,9 @@ def make_parser() -> argparse.ArgumentParser:
             other.add_argument(name, default=None, help=option.metadata["help"], **kind)
     other.add_argument("--batch-size", type=_positive, metavar="N", help="examples in a batch, over all processes")
     option = {"action": "append", "type": _pair, "default": [], "metavar": "ARGUMENT=VALUE"}
-    other.add_argument("--set", **option, help="of the model, such as d_model=32; may be given several times")
+    other.add_argument(
+        "--set", **option, help="an argument of the model, such as d_model=32; may be given several times"
+    )
     return parser
 
 
@@ -197,7 +203,7 @@ def _train(options, preset, folder, stop, arguments):
     )
     if fabric.global_rank:
         return
-    if preset.validation:  # of the last step the model has the weights
+    if preset.validation:  # the model has the weights of the last step
         load_weights(model, load(folder / BEST)[0], folder / BEST)
     last = best = records[-1]
     if preset.validation:

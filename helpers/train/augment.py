@@ -16,7 +16,7 @@ DEGREES, SHIFT, STRETCH = 15.0, 2.0, 0.15  # the most that a digit is turned; mo
 
 
 def augment(pixels: torch.Tensor) -> torch.Tensor:
-    """Turn, scale and shift every digit of a batch by amounts of its own, and fill with black.
+    """Turn, scale and shift every digit of a batch by amounts of its own, and fill the gaps with black.
 
     The amounts are uniform: up to 15 degrees, 15 % of the size, 2 pixels in each direction. They are drawn from
     PyTorch's generator of the device, which :func:`helpers.train.fit` seeds by the number of the step.

@@ -1,4 +1,4 @@
-"""A step that a GPU repeats by itself: recorded once as a CUDA graph, and then replayed (:mod:`helpers.cuda_graph`).
+"""A training step that is recorded once as a CUDA graph, and then replayed (:mod:`helpers.cuda_graph`).
 
 A step of a small classifier is some hundred kernels of a few microseconds each. Python takes longer to start one than
 the GPU to run it, and so the GPU waits. In a graph one call starts them all. What it takes:
@@ -53,8 +53,8 @@ class CapturedStep(Step):
     Args:
         net, optimizers, loader, config, fabric, monitor: as of a :class:`Step`. What is in the loader has been checked
             (:func:`helpers.train.inputs.check_loader`).
-        record: makes what is called with the update of a full batch, again and again. The default is for a GPU; with
-            one that simply calls it all the rest runs on a CPU too.
+        record: makes a recorder, which is called with the update of every full batch. The default needs a GPU; with one
+            that simply calls the update, everything else also runs on a CPU.
     """
 
     check_every = 50

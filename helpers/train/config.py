@@ -30,7 +30,7 @@ class TrainingConfig:
     augment: bool = _option(False, "turn, scale and shift each digit a little whenever it is read")
     epochs: float = _option(1.0, "how often all training examples are seen")
     steps: int | None = _option(None, "number of updates, in place of epochs")
-    seed: int = _option(0, "of all that is drawn at random")
+    seed: int = _option(0, "of everything drawn at random")
     log_every: int = _option(0, "steps between two records; 0: fifty of them in all")
     save_every: int = _option(100, "steps between two checkpoints")
 
@@ -46,8 +46,8 @@ class TrainingConfig:
             raise ValueError(f"schedule must be 'one-cycle' or 'constant', got {self.schedule!r}")
 
     def total_steps(self, batches: int) -> int:
-        """The number of updates, with so many batches in an epoch; at least 1."""
-        return self.steps or max(1, round(self.epochs * batches))
+        """The number of updates in all epochs, of ``batches`` each; at least 1."""
+        return max(1, round(self.epochs * batches))
 
     def rate(self, step: int, steps: int) -> float:
         """The share of the highest learning rate that a step gets, counted from 0."""
@@ -59,7 +59,7 @@ class TrainingConfig:
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
     def identity(self) -> dict:
-        """What a training that goes on must have in common with the one that was begun."""
+        """What a resumed training must have in common with the one that was begun."""
         return {
             name: value for name, value in dataclasses.asdict(self).items() if name not in ("log_every", "save_every")
         }

@@ -1,10 +1,10 @@
-"""What goes into a training is looked at before it can do harm: a batch, and the loader that it comes from."""
+"""What goes into a training is checked before it can do harm: a batch, and the loader that it comes from."""
 
 from torch.utils.data import TensorDataset
 
 
 def check_batch(pixels, labels) -> None:
-    """Look at a batch on the CPU, before it is computed with.
+    """Check a batch on the CPU, before anything is computed with it.
 
     Raises:
         ValueError: if the labels are not a list of whole numbers, or a number in the sequences is not finite.

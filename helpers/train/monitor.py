@@ -17,7 +17,7 @@ class Monitor:
     """Counts examples, losses and right answers since the last record, keeps the records, and shows a progress bar.
 
     It counts on the device where a loss is computed. Only :meth:`check`, :meth:`record` and :attr:`counters` read what
-    was counted, for which a GPU has to be waited for.
+    was counted, and so wait for a GPU.
 
     Args:
         steps: of the whole training.
@@ -74,15 +74,14 @@ class Monitor:
 
     def note(self, norm, classes: int) -> None:
         """Note the norm of a batch's gradient, a tensor of one number, and how many answers there are."""
-        self._sums[3] = torch.maximum(self._sums[3], norm.to(self._device))  # not a number, if one of them is none
+        self._sums[3] = torch.maximum(self._sums[3], norm.to(self._device))  # NaN, if one of them is
         self._classes = classes
 
     def check(self, learning_rate: float, advice) -> None:
         """Look at what was counted since the last check.
 
         Raises:
-            FloatingPointError: if a loss or a norm is no number any more, or the mean loss is far above what guessing
-                gives.
+            FloatingPointError: if a loss or a norm is not finite, or the mean loss is far above what guessing gives.
         """
         first, self._checked = self._checked + 1, self.step
         examples, loss, right, norm = self._sums.tolist()

@@ -1,4 +1,4 @@
-"""Which optimizer sees to which parameter, and at which learning rate."""
+"""Which optimizer updates which parameter, and at which learning rate."""
 
 import torch
 

@@ -23,7 +23,7 @@ class Preset:
 
 
 def _small(mixer, learning_rate, muon_learning_rate, d_model=32, **arguments):
-    """Two layers and some 17,400 parameters, whatever mixes, at learning rates that do well for most of them."""
+    """Two layers and some 17,400 parameters, whatever the mixer, at learning rates that do well for most of them."""
     return Preset(
         arguments={"mixer": mixer, "d_model": d_model, "n_layer": 2, **arguments},
         config=TrainingConfig(learning_rate=learning_rate, muon_learning_rate=muon_learning_rate, weight_decay=0.05),

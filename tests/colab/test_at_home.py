@@ -126,11 +126,11 @@ def test_the_tutorial_takes_colabs_versions_and_lacks_two_packages():
 @pytest.mark.parametrize(
     "change, said",
     [
-        ((at_home.sys, "platform", "darwin"), "This needs Linux: it runs Debian in a folder, and here is darwin."),
+        ((at_home.sys, "platform", "darwin"), "This needs Linux: .*, and this machine runs darwin."),
         ((at_home.os, "geteuid", lambda: 1000), "This needs root, .*: sudo make colab-at-home"),
         ((at_home, "ROOT", ROOT / "tests"), "This needs a clone of the repository, .* and .*tests is none."),
         ((at_home.shutil, "which", lambda name: None), "This needs the command debootstrap. .*apt-get install deboot"),
-        ((at_home, "SPACE", 10**9), "This needs 1000000000 GB of disk while it is built, and where .* there are"),
+        ((at_home, "SPACE", 10**9), "Building this takes 1000000000 GB of disk, and .* GB free."),
     ],
 )
 def test_what_is_lacking_is_one_sentence(monkeypatch, capsys, tmp_path, change, said):
@@ -249,7 +249,7 @@ def test_git_finds_the_commit_where_github_would_be(home, tmp_path, monkeypatch)
     assert home.publish().startswith("commit ")
     monkeypatch.setattr(at_home, "GIT", git)
     (checkout / "new").touch()
-    assert home.publish().endswith("without the changes that are not committed")
+    assert home.publish().endswith("without uncommitted changes")
 
 
 def test_a_page_has_a_fresh_runtime_and_its_outputs_are_kept(home, monkeypatch):

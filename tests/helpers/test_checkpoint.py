@@ -59,8 +59,8 @@ def test_tied_weights_are_saved_under_both_names_and_stay_tied(tmp_path):
 @pytest.mark.parametrize(
     ("given", "state", "said"),
     [
-        ({0: torch.ones(2)}, None, "tensors must be {name: tensor}, got another 0"),
-        ({"a": [1.0]}, None, "tensors must be {name: tensor}, got another 'a'"),
+        ({0: torch.ones(2)}, None, "tensors must be {name: tensor}, not so at 0"),
+        ({"a": [1.0]}, None, "tensors must be {name: tensor}, not so at 'a'"),
         ({}, {"best": torch.ones(1)}, "Object of type Tensor is not JSON serializable"),
         ({}, [1], "state must be a dictionary, got a list"),
         ({"__metadata__": torch.ones(1)}, None, ""),  # safetensors writes it, and cannot read it
@@ -101,10 +101,13 @@ def signed(text):
     [
         (
             serialize({"a": torch.ones(2)}),
-            "is a whole safetensors file, and none of this tutorial's.*load_file reads it",
+            "is an intact safetensors file, but not one of this tutorial's.*load_file reads it",
         ),
-        (serialize({"a": torch.ones(2)}, metadata={"format": "pt"}), "is a whole safetensors file, and none of this"),
-        (signed("[1]"), "its state is no dictionary"),
+        (
+            serialize({"a": torch.ones(2)}, metadata={"format": "pt"}),
+            "is an intact safetensors file, but not one of this",
+        ),
+        (signed("[1]"), "its state is not a dictionary"),
         (signed("{"), "is damaged"),
         (signed("[" * 100_000), "is damaged"),
         (of_dtype("F4", 8, 4), "is damaged|none of this"),  # which safetensors knows and torch does not
@@ -228,7 +231,7 @@ def test_what_is_published_is_found_again(tmp_path):
     with pytest.raises(CheckpointError, match=r"tiny\.json cannot be read"):
         models.load_checkpoint("tiny", tmp_path)
     for text, said in {
-        "[1]": "does not describe a classifier: it must have 'model', a str",
+        "[1]": "does not describe a model: it must have 'model', a str",
         '{"model": "PixelClassifier", "arguments": [1]}': "it must have 'arguments', a dict",
         '{"model": "os.system", "arguments": {}}': r"tiny\.json describes no model: model must be one of",
         '{"model": "PixelClassifier", "arguments": {"d_model": 8}}': "does not fit a PixelClassifier of this size",

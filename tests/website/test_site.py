@@ -60,7 +60,7 @@ def test_every_internal_link_and_anchor_leads_somewhere(site):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_has_times_buttons_and_neighbours_and_no_set_up_cell(site, name):
+def test_a_page_has_times_buttons_and_neighbors_and_no_set_up_cell(site, name):
     text = (site / f"{name}.html").read_text("utf-8")
     setting = links.setting()
     path = f"github/{setting['repository']}/blob/{setting['ref']}/notebooks/{name}.ipynb"

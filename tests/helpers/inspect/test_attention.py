@@ -36,7 +36,7 @@ def test_inputs_are_what_the_blocks_read(mixer, glu):
         assert relative_error(found, expected) < 1e-12
         y = model.blocks[number](expected)
         x = x + (model.gates[number](y) if glu else y)
-    assert not any(block._forward_pre_hooks for block in model.blocks), "nothing is left behind"
+    assert not any(block._forward_hooks for block in model.blocks), "nothing is left behind"
 
 
 @MIXERS

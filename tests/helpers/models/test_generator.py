@@ -58,7 +58,7 @@ def test_a_class_takes_the_place_of_the_start_token(levels):
     assert model.start(3).tolist() == [256] * 3 and model.start(3, labels).tolist() == [260, 258, 261]
     tokens = model.train().start(2_000, torch.full((2_000,), 7))
     assert set(tokens.tolist()) == {256, 264} and 0.45 < (tokens == 256).double().mean() < 0.55, "half are hidden"
-    with pytest.raises(ValueError, match="labels cannot be told to a generator with classes = 0"):
+    with pytest.raises(ValueError, match="labels must be None for a generator with classes = 0"):
         make().bits(levels, labels)
 
 

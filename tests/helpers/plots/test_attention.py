@@ -55,7 +55,7 @@ def test_ratios_in_order_with_their_intervals_and_half_lives_as_shares():
     assert left.get_ylabel() == "step on ink / step on paper" and right.get_xlabel() == "pixels"
 
 
-def test_matrices_are_labelled_by_rows_of_the_digit_and_zero_is_white():
+def test_matrices_are_labeled_by_rows_of_the_digit_and_zero_is_white():
     matrix = torch.randn(60, 60).tril()
     plots.hidden_matrices({"Mamba": matrix, "S4D": -matrix}, 28)
     for axes, sign in zip(drawn(), (1, -1), strict=True):

@@ -10,6 +10,7 @@ from repository import ROOT, run_python
 
 pytest.importorskip("triton", reason="Triton is not installed: it is for Linux")
 
+from helpers import triton_math
 from helpers.scan import triton_kernel
 
 # Triton of Colab, where the kernels have to compile as well; `make test` installs it there.
@@ -84,10 +85,10 @@ def test_memory_of_the_parts(dim, d_state):
 
 @pytest.mark.parametrize("capability, runs", [((6, 1), False), ((7, 0), True), ((7, 5), True), ((9, 0), True)])
 def test_runs_on_nvidia_gpus_from_capability_7_on(monkeypatch, capability, runs):
-    assert not triton_kernel.available("cpu")
+    assert not triton_math.available("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
     monkeypatch.setattr(torch.version, "cuda", "12.8")
-    assert triton_kernel.available("cuda") is runs
+    assert triton_math.available("cuda") is runs
     monkeypatch.setattr(torch.version, "cuda", None)  # a GPU of AMD
-    assert not triton_kernel.available("cuda")
+    assert not triton_math.available("cuda")

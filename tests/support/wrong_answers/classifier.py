@@ -68,7 +68,7 @@ def changed_in_place(model, x):
     return same(model(x)[:, :8], before[:, :8])
 
 
-@wrong("prefix_answers", "every answer goes by its own position alone")
+@wrong("prefix_answers", "every answer depends on its own position alone")
 def one_by_one(x, weight, bias):
     return x @ weight.mT + bias
 
@@ -78,7 +78,7 @@ def mean_of_all(x, weight, bias):
     return (x.mean(1, keepdim=True) @ weight.mT + bias).repeat(1, x.shape[1], 1)
 
 
-@wrong("prefix_answers", "of 5, only the last answer is")
+@wrong("prefix_answers", "of 5, only the last answer is right")
 def by_the_whole_length(x, weight, bias):
     return x.cumsum(1) / x.shape[1] @ weight.mT + bias
 

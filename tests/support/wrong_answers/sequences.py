@@ -250,7 +250,7 @@ def at_most_a_thousand(right, n):
     return wilson(right / n, min(n, 1000), 1.96)
 
 
-@wrong("interval", "for 50 of 100 yours goes from nan to nan, and an end is no number")
+@wrong("interval", "for 50 of 100 yours goes from nan to nan, and an end isn't a number")
 def root_of_a_negative(right, n):
     low, high = wilson(right / n, n, 1.96)
     return (low - 1).sqrt(), (high - 1).sqrt()
