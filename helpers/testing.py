@@ -27,8 +27,14 @@ def relative_error(x, y) -> float:
 
 
 def worst_error(results, expected) -> float:
-    """The largest :func:`relative_error` of several tensors; NaN if there is one in any of them."""
-    errors = [relative_error(x, y) for x, y in zip(results, expected, strict=False)]
+    """The largest :func:`relative_error` of several tensors; NaN if there is one in any of them.
+
+    Raises:
+        WrongResult: if there are more or fewer of them than expected, or a shape differs.
+    """
+    if len(results) != len(expected):
+        raise WrongResult(f"wrong: {len(results)} tensors instead of {len(expected)}")
+    errors = [relative_error(x, y) for x, y in zip(results, expected, strict=True)]
     return torch.tensor(errors, dtype=torch.float64).max().item()  # Python's max would lose a NaN
 
 

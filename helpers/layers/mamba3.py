@@ -44,7 +44,7 @@ class Mamba3(Float32Parameters):
 
     Args:
         d_model: width of the sequence that comes in and goes out.
-        d_state: numbers that each channel remembers, a multiple of 4 (with ``rope_fraction=1``, of 2).
+        d_state: numbers that each channel remembers, even, and at least 4 (with ``rope_fraction=1``, 2).
         expand: the block works on ``d_inner = expand * d_model`` channels.
         headdim: channels of a head, all of which decay and turn alike.
         ngroups: 1, or one for each head: groups of heads with a B and a C of their own.

@@ -11,10 +11,12 @@ from helpers.scan import selective_scan
 
 def test_worst_error_is_the_largest_and_never_that_of_broadcast_shapes():
     x, y = torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])
-    assert testing.worst_error([x, y], [x, x]) == 1 and testing.worst_error([x], [x, y]) == 0
+    assert testing.worst_error([x, y], [x, x]) == 1 and testing.worst_error([x], [x]) == 0
     assert math.isnan(testing.worst_error([x, x * float("nan"), x], [x, x, x]))
     with pytest.raises(testing.WrongResult, match=r"wrong: \(1,\) instead of \(2,\)"):
         testing.worst_error([x[:1]], [x])
+    with pytest.raises(testing.WrongResult, match="wrong: 1 tensors instead of 2"):
+        testing.worst_error([x], [x, y])
 
 
 def test_exact_scan_is_the_scan_in_float64_and_its_gradient():
