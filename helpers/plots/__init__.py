@@ -21,6 +21,7 @@ from helpers.plots.duality import (
 )
 from helpers.plots.generation import (
     bits_of_digits,
+    bits_of_seeds,
     bits_per_pixel,
     digit_rows,
     memory_kept,
@@ -72,6 +73,7 @@ __all__ = [
     "against_length",
     "banded",
     "bits_of_digits",
+    "bits_of_seeds",
     "bits_per_pixel",
     "blocks_of_a_matrix",
     "bounds",

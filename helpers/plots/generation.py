@@ -83,6 +83,21 @@ def bits_per_pixel(named, groups):
 
 
 @styled
+def bits_of_seeds(named):
+    """What several trainings of each model reached, the best first. ``named``: ``{name: bits of each}``."""
+    rows = sorted(named.items(), key=lambda row: sum(row[1]) / len(row[1]))
+    _, axes = plt.subplots(figsize=(8, 0.6 + 0.3 * len(rows)))
+    for place, (_, bits) in enumerate(rows):
+        mean = sum(bits) / len(bits)
+        axes.plot(bits, [place] * len(bits), "o", color=BLUE, markersize=6, alpha=0.8)
+        axes.annotate(f"{mean:.3f}", (max(bits), place), (8, 0), textcoords="offset points", va="center", fontsize=8.5)
+    axes.set(xlabel="bits per pixel", yticks=range(len(rows)), yticklabels=[name for name, _ in rows])
+    axes.margins(x=0.12)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+
+
+@styled
 def surprise(images, bits, titles):
     """Digits, and what their pixels cost, on a scale that ends at 8. ``images``, ``bits``: ``(n, 28, 28)``."""
     figure, grid = plt.subplots(2, len(images), figsize=(8, 0.5 + 14 / len(images)), squeeze=False)

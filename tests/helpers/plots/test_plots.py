@@ -28,6 +28,7 @@ FIGURES = {
     "against_length": ({"title": seven({10: 1.0, 20: 2.0})}, "seconds"),
     "banded": ({"one": seven({1: (0.5, 0.4, 0.6), 2: (0.6, 0.5, 0.7)})}, "rows", "accuracy"),
     "bits_of_digits": (seven(torch.rand(9) + 0.1),),
+    "bits_of_seeds": (seven([1.0, 0.9]),),
     "bits_per_pixel": (seven(1.0), dict(zip("abcdefg", "abcdefg", strict=True))),
     "blocks_of_a_matrix": (5,),
     "bounds": ({"one": seven(1.0), "two": seven(2.0)}, "microseconds"),
