@@ -89,13 +89,13 @@ clean:  ## remove what the targets made, the virtual environment included
 $(COLAB_TRITON): | $(READY)
 	@test "$$(uname -s)" != Linux || { echo "Fetching Colab's Triton, 190 MB, once: the GPU kernels are compiled with it." && \
 	  mkdir -p $@.part && $(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target $@.part triton==3.6.0 && mv $@.part $@; } \
-	  || echo "It could not be had. Without it one test is skipped; with the variable CI set it fails."
+	  || echo "It could not be fetched. Without it one test is skipped; with the variable CI set it fails."
 
 $(COLAB_PACKAGES): colab/runtime.txt | $(READY)
 	@test "$$(uname -s)" != Linux || { echo "Fetching Colab's versions of small packages, 80 MB, once: two pages are run with them." && \
 	  rm -rf $@ $@.part && mkdir -p $@.part && $(PY) -m pip install --quiet --disable-pip-version-check --target $@.part \
 	  -c colab/runtime.txt numpy matplotlib tqdm ipykernel && mv $@.part $@ && touch $@; } \
-	  || echo "They could not be had. Without them two tests run with the versions that are here."
+	  || echo "They could not be fetched. Without them two tests run with the versions that are here."
 
 # The stamp comes last: an installation that was interrupted is taken up again, a finished one is never repeated.
 $(READY): requirements.txt constraints.txt pyproject.toml colab/setup.py

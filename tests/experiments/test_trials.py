@@ -163,7 +163,7 @@ def quick(monkeypatch, *options):
 
 @pytest.mark.slow
 def test_a_training_is_run_once_and_tested_when_it_has_won(records, monkeypatch, tmp_path, capsys):
-    quick(monkeypatch, "--log-every", "10")
+    quick(monkeypatch)
     training = trials.Training("smnist", "mamba", (0.0, 0.003))
     trials.run(training, tmp_path)
     first = training.record()

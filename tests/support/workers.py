@@ -18,7 +18,9 @@ SHARE = {
         "helpers/scan/test_triton_kernel.py",
         "helpers/scan/test_upstream_scan.py",
     ),
-    "the pages and a browser": ("website/test_site.py", "website/test_try.py"),
+    "the pages and a browser": tuple(
+        f"website/test_{name}.py" for name in ("site", "try", "exercises", "explorables", "finish", "looking")
+    ),
     "results of the oracle": ("helpers/scan/test_scan.py",),
 }
 GROUPS = {f"tests/{file}": shared for shared, files in SHARE.items() for file in files}
