@@ -160,7 +160,7 @@ def run_row(task: str, row: str, runs: Path) -> None:
 
 def table(task: str) -> str:
     """What there is so far, in Markdown: a line for each row of which three seeds are done."""
-    lines = ["| mixer | parameters | Muon | AdamW | validation | test | images/s |", "|---|---|---|---|---|---|---|"]
+    lines = ["| mixer | parameters | Muon | AdamW | validation | test |", "|---|---|---|---|---|---|"]
     score = TASKS[task].score
     for row, (_, _, other) in TASKS[task].rows.items():
         rates = winner(task, other or row)
@@ -168,8 +168,7 @@ def table(task: str) -> str:
         if None in seeds or not all(f"test_{score}" in record for record in seeds):
             continue
         means = (spread(task, [record[f"{kind}_{score}"] for record in seeds]) for kind in ("validation", "test"))
-        pace = statistics.median(record["images_per_second"] for record in seeds)
-        cells = (f"`{row}`", f"{seeds[0]['parameters']:,}", f"{rates[0]:g}", f"{rates[1]:g}", *means, str(pace))
+        cells = (f"`{row}`", f"{seeds[0]['parameters']:,}", f"{rates[0]:g}", f"{rates[1]:g}", *means)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
