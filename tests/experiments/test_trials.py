@@ -107,8 +107,7 @@ def test_of_generators_the_likeliest_wins(records, capsys):
         records(training, 0.8, 0.5, validation_bits=1.1, test_bits=1.2 + seed / 10)
     trials.main(["generator", "--show"])
     assert (
-        "| `mamba` | 17,354 | 0.02 | 0.005 | 1.1000 bits (0.0000) | 1.3000 bits (0.1000) |"
-        in capsys.readouterr().out
+        "| `mamba` | 17,354 | 0.02 | 0.005 | 1.1000 bits (0.0000) | 1.3000 bits (0.1000) |" in capsys.readouterr().out
     )
 
 

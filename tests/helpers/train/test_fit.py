@@ -64,6 +64,19 @@ def test_same_seed_same_result():
     assert losses() == losses()
 
 
+def test_dropout_is_another_at_every_step_and_the_same_for_the_same_seed():
+    def dropped(seed):
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(784, 10))
+        found = []
+        model[1].register_forward_hook(lambda layer, inputs, output: found.append(output == 0))
+        train.fit(model, loader(n=64), TrainingConfig(steps=3, seed=seed))  # the same batch three times
+        return found
+
+    one, again, other = dropped(0), dropped(0), dropped(1)
+    assert len(one) == 3 and all(map(torch.equal, one, again))
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations([*one, *other], 2))
+
+
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_takes_any_number_of_steps(steps):
     records = train.fit(models.LinearClassifier(), loader(), TrainingConfig(steps=steps))

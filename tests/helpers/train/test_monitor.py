@@ -56,6 +56,15 @@ def test_two_bad_records_in_a_row_are_a_failure(loss_before, fails):
         found.check(0.1, str)
 
 
+def test_the_best_is_the_first_of_equals():
+    found = monitor((10, 20, 1.0))
+    best = []
+    for accuracy, loss in ((0.5, 1.0), (0.5, 1.0), (0.4, 0.1), (0.5, 0.9), (0.6, 2.0)):
+        found.count(10, number(20), number(5), stop=False)
+        best.append(found.record(0.1, SimpleNamespace(accuracy=accuracy, loss=loss)))
+    assert best == [True, False, False, True, True]
+
+
 def test_records_and_counters():
     found = monitor((10, 20, 1.0), (30, 20, 2.0))
     found.check(0.1, str)
