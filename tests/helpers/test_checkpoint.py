@@ -213,6 +213,18 @@ def test_log_keeps_every_digit(tmp_path):
     assert checkpoint.read_log(tmp_path / checkpoint.LOG) == rows
 
 
+def test_what_was_logged_after_the_last_checkpoint_is_logged_again(tmp_path):
+    """A training that is killed between the two goes on from the checkpoint, and would write those rows twice."""
+    model = models.LinearClassifier()
+    optimizers = [torch.optim.AdamW(model.parameters())]
+    with checkpoint.Checkpointer(tmp_path, model, optimizers, {}) as checkpointer:
+        checkpointer.keep(step=10)
+        checkpointer.log([{"step": step, "loss": 1 / step} for step in (5, 10, 15)])
+    with checkpoint.Checkpointer(tmp_path, model, optimizers, {}) as checkpointer:
+        counters, rows = checkpointer.resume()
+    assert counters == {"step": 10} and rows == [{"step": 5, "loss": 0.2}, {"step": 10, "loss": 0.1}]
+
+
 def test_what_is_published_is_found_again(tmp_path):
     torch.manual_seed(0)
     arguments = {"d_model": 4, "n_layer": 1, "d_state": 2, "permutation": 5}
