@@ -114,8 +114,11 @@ def check_selective_task(yours):
     seen = torch.cat([seen, torch.ones(len(seen), 1, dtype=torch.float64)], 1)
     wanted = F.one_hot(classes, len(kinds)).double()
     ridge = seen[:5000].mT @ seen[:5000] + 1e-3 * torch.eye(seen.shape[1], dtype=torch.float64)
-    scores = seen[5000:] @ torch.linalg.solve(ridge, seen[:5000].mT @ wanted[:5000])
-    fixed = (scores.argmax(1) == classes[5000:]).double().mean().item()
+    # By a score for each answer; and by a number, to which the nearest answer is taken: that finds a sum.
+    targets = torch.cat([wanted, kinds[classes].double().unsqueeze(1)], 1)
+    found = seen[5000:] @ torch.linalg.solve(ridge, seen[:5000].mT @ targets[:5000])
+    named = (found[:, :-1].argmax(1), (found[:, -1:] - kinds.double()).abs().argmin(1))
+    fixed = max((answer == classes[5000:]).double().mean().item() for answer in named)
     expect(
         fixed < (1 + common) / 2,
         f"a weight for each token at each position answers {fixed:.0%} of them, so fixed dynamics are enough",

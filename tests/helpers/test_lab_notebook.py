@@ -186,7 +186,7 @@ def test_the_generator_costs_what_page_8_and_the_readme_say():
 def test_deleted_pixels_are_those_of_the_record():
     record = experiments.read("inside/deletion").record
     text = NOTEBOOK.read_text(encoding="utf-8")
-    for said, share in (("With a tenth of the ink deleted", 0.1), ("with two fifths", 0.4)):
+    for said, share in (("With a tenth of the ink deleted", 0.1), ("with three fifths", 0.6)):
         place = record["shares"].index(share)
         *others, last = (str(counts[place]) for counts in record["kept"].values())
         assert f"{said} {', '.join(others)} and {last}" in re.sub(r"\s+", " ", text)

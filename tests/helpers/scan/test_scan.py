@@ -421,11 +421,10 @@ def test_errors_name_the_argument(name, value, said):
 @pytest.fixture
 def all_run(monkeypatch):
     """``helpers.scan`` where every backend says that it runs, and what is left out is read anew."""
-    from helpers import scan
-    from helpers.scan import triton_kernel
+    from helpers import scan, triton_math
 
     monkeypatch.setattr(scan.mamba_ssm_kernel, "available", lambda device: True)
-    monkeypatch.setattr(triton_kernel, "available", lambda device: True)
+    monkeypatch.setattr(triton_math, "available", lambda device: True)
     monkeypatch.setattr(scan, "_numba_works", lambda: True)
     scan._without.cache_clear()
     scan._runs.cache_clear()

@@ -60,6 +60,16 @@ def at_three_places(tokens):
     return (tokens[:, 2] + tokens[:, 5] + tokens[:, 20] > 0).long()
 
 
+@wrong("selective_task", "answers 100% of them")
+def the_sum(tokens):
+    return tokens.sum(1)
+
+
+@wrong("selective_task", "answers 100% of them")
+def how_many_threes(tokens):
+    return (tokens == 3).sum(1)
+
+
 @wrong("selective_task", "have the same answer")
 def is_there_a_token(tokens):
     return tokens.any(1).long()
