@@ -113,7 +113,7 @@ def main() -> None:
     paths = arguments.notebooks or sorted(HERE.glob("*.ipynb"))
     for path in paths:
         if not path.is_file():
-            parser.error(f"there is no notebook {path}")
+            parser.error(f"there is no file {path}; give a path, such as notebooks/A2_your_own_sequence.ipynb")
     if not arguments.in_place:
         arguments.output.mkdir(parents=True, exist_ok=True)
     print(f"Executing {len(paths)} notebooks, from the first cell to the last: minutes, most of them in training.")

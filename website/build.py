@@ -136,6 +136,7 @@ def main() -> int:
             make_empty(folder)
     except OSError as error:
         parser.error(str(error))
+    print("Building the pages: a minute or so.", flush=True)
     gather(options.notebooks, source)
     strict = ["-W", "--keep-going"] if options.strict else []
     command = ["-b", "html", "-q", "-E", "-c", str(HERE), "-D", f"html_static_path={source / '_static'}", *strict]

@@ -239,6 +239,7 @@ def _train(options, preset, folder, stop, arguments):
         print(f"test accuracy {result}")
     write_published(options.name, folder, model, record)
     print(json.dumps(record, indent=2))
+    print(f'Its weights: helpers.models.load_checkpoint("{options.name}", "{folder}")', file=sys.stderr)
 
 
 if __name__ == "__main__":

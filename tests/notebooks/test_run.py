@@ -89,4 +89,4 @@ def test_a_notebook_has_so_many_minutes_and_ends_in_the_cell_where_they_are_over
 
 def test_run_names_a_notebook_that_is_not_there():
     done = run("none.ipynb")
-    assert done.returncode == 2 and "there is no notebook none.ipynb" in done.stderr
+    assert done.returncode == 2 and "there is no file none.ipynb; give a path" in done.stderr

@@ -11,4 +11,5 @@ def test_there_are_notebooks():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_structure(path):
-    assert problems(path) == []
+    found = problems(path)
+    assert not found, "\n".join(found)
