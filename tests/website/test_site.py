@@ -9,6 +9,7 @@ import re
 from html.parser import HTMLParser
 from urllib.parse import unquote, urljoin, urlsplit
 
+import about
 import nbformat
 import pytest
 from repository import NOTEBOOKS, ROOT
@@ -57,6 +58,13 @@ def test_every_internal_link_and_anchor_leads_somewhere(site):
             elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors | {"top"}:
                 broken.append(f"{name}: no place {link}")
     assert not broken and followed > 1000
+
+
+def test_every_link_into_the_repository_leads_to_a_file(site):
+    start = about.source("")
+    links = {link for path in site.rglob("*.html") for link in Links(path.read_text("utf-8")).links}
+    files = {unquote(urlsplit(link.removeprefix(start)).path) for link in links if link.startswith(start)}
+    assert len(files) > 10 and not [file for file in files if not (ROOT / file).is_file()]
 
 
 @pytest.mark.parametrize("name", PAGES)
