@@ -55,7 +55,7 @@ class Task(NamedTuple):
     rows: dict
     arguments: dict
     rates: tuple = ((0.0, 0.003), (0.0, 0.01), (0.0, 0.03), (0.006, 0.003), (0.02, 0.003), (0.06, 0.01))  # Muon, AdamW
-    epochs: float = 3
+    epochs: float = 1
     log_every: int = 573
     score: str = "accuracy"  # what is reported
     objective: type = Classification

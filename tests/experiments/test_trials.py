@@ -80,7 +80,7 @@ def test_rows_are_of_equal_size_and_differ_in_nothing_else(row):
     assert abs(sizes[row] / sizes["mamba"] - 1) < 0.05
     for task in ("smnist", "psmnist"):
         one, other = preset(task, row), preset(task, "mamba")
-        assert one.config == other.config and one.batch_size == other.batch_size == 32 and one.config.epochs == 3
+        assert one.config == other.config and one.batch_size == other.batch_size == 32 and one.config.epochs == 1
         assert (one.config.muon_learning_rate, one.config.learning_rate) == (0.02, 0.003)
         common = {name: other.arguments[name] for name in (*trials.TASKS[task].arguments, "n_layer")}
         assert {name: one.arguments[name] for name in common} == common
