@@ -4,6 +4,7 @@
 that differs between two of a kind.
 """
 
+import inspect
 from pathlib import Path
 
 import torch
@@ -44,9 +45,26 @@ def build(model: str, arguments: dict) -> nn.Module:
     if model not in classes:
         raise ValueError(f"model must be one of {', '.join(classes)}, got {model!r}")
     try:
+        named = _arguments_of(classes[model], arguments)
+        unknown = [name for name in arguments if named and name not in named]
+        if unknown:
+            raise ValueError(f"{model} has no argument {unknown[0]!r} here; it has {', '.join(named)}")
         return classes[model](**arguments)
     except (TypeError, ArithmeticError, RuntimeError, MemoryError) as error:  # an argument it has not, or such a size
         raise ValueError(f"{model} cannot be built from {arguments}: {error}") from error
+
+
+def _arguments_of(kind, arguments):
+    """What a model may be given, its mixer's arguments included. Nothing, if there is no such mixer."""
+    owners = [kind]
+    if issubclass(kind, Backbone):
+        mixer = arguments.get("mixer", inspect.signature(kind).parameters["mixer"].default)
+        if mixer not in MIXERS:
+            return []
+        for part in MIXERS[mixer]:
+            owners += part.__mro__[: part.__mro__.index(nn.Module)]
+    found = [parameter for owner in owners for parameter in inspect.signature(owner).parameters.values()]
+    return list(dict.fromkeys(p.name for p in found if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)))
 
 
 def load_checkpoint(name: str, folder=CHECKPOINTS) -> nn.Module:

@@ -9,7 +9,6 @@ import os
 import shlex
 import signal
 import sys
-import threading
 from pathlib import Path
 
 import torch
@@ -111,21 +110,48 @@ def main(arguments=None) -> int:
     except (ValueError, RuntimeError, OSError) as error:  # before anything is trained, or written
         parser.error(str(error))
     folder = options.output or Path("build/train") / f"{options.name}-{options.seed}"
-    asked = threading.Event()
-    before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    asked = _Request()
     try:
-        _train(options, preset, folder, asked.is_set, arguments)
+        _train(options, preset, folder, asked, arguments)
     except (CheckpointError, FloatingPointError, OSError, ValueError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
-    except train.Stopped as stopped:
-        if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 0:
-            print(f"\nIt {stopped} To resume:\n    {_command(arguments)}", file=sys.stderr)
+    except (train.Stopped, KeyboardInterrupt) as stopped:
+        if _speaks():
+            said = f"It {stopped}" if isinstance(stopped, train.Stopped) else f"Stopped. What was kept is in {folder}."
+            again = shlex.join([sys.orig_argv[0], *_command(arguments)[1:]])  # with the same Python
+            print(f"\n{said} To resume:\n    {again}", file=sys.stderr)
         return 130
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return 0
+
+
+class _Request:
+    """Ctrl-C, or SIGTERM, while a training runs: the first asks it to stop after a step, the second stops at once."""
+
+    def __init__(self):
+        self._asked = False
+
+    def __call__(self) -> bool:
+        return self._asked
+
+    def __enter__(self):
+        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, *_):
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+        if _speaks():
+            print("\nIt stops after this step. Once more stops at once.", file=sys.stderr)
+
+
+def _speaks():
+    """Whether this process, of those that train together, is the one that says something."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 0
 
 
 def _check(preset, name):
@@ -158,7 +184,7 @@ def _without_output(arguments):
 
 
 def _command(arguments):
-    return shlex.join(["python", "-m", "helpers.train", *arguments])
+    return ["python", "-m", "helpers.train", *arguments]
 
 
 def _launch(options):
@@ -179,7 +205,7 @@ def _launch(options):
     return fabric, precision
 
 
-def _train(options, preset, folder, stop, arguments):
+def _train(options, preset, folder, asked, arguments):
     fabric, precision = _launch(options)
     torch.manual_seed(options.seed)
     model = models.build(preset.model, preset.arguments)
@@ -191,16 +217,18 @@ def _train(options, preset, folder, stop, arguments):
         share=(fabric.global_rank, fabric.world_size),
         read=mnist.levels if generates else mnist.sequences,
     )
-    records = train.fit(
-        model,
-        training,
-        dataclasses.replace(preset.config, log_every=options.log_every or len(training)),
-        validation=validation if preset.validation else None,
-        fabric=fabric,
-        folder=folder,
-        settings={"preset": options.name, "model": preset.model, "arguments": preset.arguments, **settings_of(preset)},
-        stop=stop,
-    )
+    settings = {"preset": options.name, "model": preset.model, "arguments": preset.arguments, **settings_of(preset)}
+    with asked:  # afterwards all is kept, and Ctrl-C does what it always does
+        records = train.fit(
+            model,
+            training,
+            dataclasses.replace(preset.config, log_every=options.log_every or len(training)),
+            validation=validation if preset.validation else None,
+            fabric=fabric,
+            folder=folder,
+            settings=settings,
+            stop=asked,
+        )
     if fabric.global_rank:
         return
     if preset.validation:  # the model has the weights of the last step
@@ -213,7 +241,7 @@ def _train(options, preset, folder, stop, arguments):
         "model": preset.model,
         "arguments": preset.arguments,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "command": _command(_without_output(arguments)),
+        "command": shlex.join(_command(_without_output(arguments))),
         "settings": settings_of(preset),
         "seed": options.seed,
         "machine": (torch.cuda.get_device_name() if torch.cuda.is_available() else machine.processor())

@@ -1,6 +1,7 @@
 """What is watched while a training runs: how far it is, how well it goes, and whether it has failed."""
 
 import math
+import sys
 import time
 
 import torch
@@ -35,6 +36,9 @@ class Monitor:
         self._device = fabric.device if fabric.device.type == "cuda" else torch.device("cpu")
         # Examples, loss and right answers since the last record; the largest norm since the last check.
         self._sums = torch.tensor([*counters["tally"], 0.0], dtype=torch.float64).to(self._device)
+        if self.step and fabric.global_rank == 0:
+            where = f"resumes after step {self.step} of" if self.step < steps else "has been done before, all"
+            print(f"The training {where} {steps}.", file=sys.stderr)
         self.bar = tqdm(total=steps, initial=self.step, unit="step", leave=False, disable=fabric.global_rank > 0)
 
     def __enter__(self):

@@ -34,11 +34,43 @@ def test_interrupt_ends_cleanly_says_how_to_go_on_and_the_same_command_does(tmp_
         run.send_signal(signal.SIGINT)
         _, said = run.communicate()
     assert run.returncode == 130 and "Traceback" not in said, said
-    assert "stopped after step" in said and "python -m helpers.train recipe-identity" in said
+    assert "It stops after this step" in said and "stopped after step" in said
+    assert f"\n    {sys.executable} -m helpers.train recipe-identity" in said, "this can be pasted"
     assert 100 <= checkpoint.load(tmp_path / "a" / checkpoint.LAST)[1]["counters"]["step"] < 375
-    assert run_python(*command, tmp_path / "a").returncode == 0
+    run = run_python(*command, tmp_path / "a")
+    assert run.returncode == 0 and "The training resumes after step" in run.stderr
+    assert "has been done before, all 375." in run_python(*command, tmp_path / "a").stderr
     one, other = (checkpoint.read_log(tmp_path / folder / checkpoint.LOG) for folder in ("whole", "a"))
     assert len(one) > 1 and [{**row, "seconds": 0} for row in one] == [{**row, "seconds": 0} for row in other]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent")
+def test_a_second_interrupt_does_not_wait_for_anything(tmp_path, capsys, monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+
+    def fit(*_, stop, **__):
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr("helpers.train.fit", fit)
+    assert main([*QUICK, "--output", str(tmp_path)]) == 130
+    said = capsys.readouterr().err
+    assert f"Stopped. What was kept is in {tmp_path}. To resume:" in said
+    assert said.count("It stops after this step") == 1 and signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent")
+def test_an_interrupt_after_the_training_is_not_swallowed(tmp_path, monkeypatch):
+    found = [{"step": 1, "images": 9, "seconds": 1.0, "validation_accuracy": 0.5, "validation_loss": 1.0}]
+    monkeypatch.setattr("helpers.train.fit", lambda *_, **__: found)
+    monkeypatch.setattr("helpers.train.__main__.load", lambda _: ({}, {}))
+    monkeypatch.setattr("helpers.train.__main__.load_weights", lambda *_: None)
+    monkeypatch.setattr("helpers.train.evaluate", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    assert main([*QUICK, "--test", "--output", str(tmp_path)]) == 130
 
 
 @pytest.mark.slow
@@ -121,7 +153,8 @@ def test_a_folder_that_cannot_be_used_ends_the_command_with_one_sentence(tmp_pat
         ("{quick} --devices -1", "argument --devices: must be a whole number, at least 1, got '-1'"),
         ("{quick} --batch-size 0", "argument --batch-size: must be a whole number, at least 1, got '0'"),
         ("smnist --set mixer=rnn", "mixer must be one of mamba, mamba-rope, mamba2, mamba3, "),
-        ("smnist --set d_modle=32", "unexpected keyword argument 'd_modle'"),
+        ("smnist --set d_modle=32", "no argument 'd_modle' here; it has mixer, d_model, n_layer, length, "),
+        ("smnist --set mixer=lstm --set glu=False", "no argument 'd_state' here; it has mixer, "),
         ("smnist --set classes=5", "classes must be 10, as many as there are digits, got 5"),
         ("smnist --set length=700", "sequences must be (batch, length, channels) = (batch, 700, 1)"),
         ("smnist --set d_state=3", "d_state must be even and at least 2, got 3"),
