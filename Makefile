@@ -24,9 +24,9 @@ help:  ## list these targets
 	@echo "make TARGET [PYTHON=python3.12] [TORCH=cpu] [CONSTRAINTS=] [REPO=owner/name] [REF=tag] [PAGES=04]"
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | awk '{i = index($$0, ":"); printf "  %-18s %s\n", substr($$0, 1, i - 1), substr($$0, i + 1)}'
 
-setup: $(READY)  ## the virtual environment and everything in it; run and test do it themselves
+setup: $(READY)  ## make .venv with everything in it; the other targets do it by themselves
 
-run: $(READY)  ## execute every notebook into build/notebooks, say what accuracy was reached, make pages of them
+run: $(READY)  ## execute every notebook into build/notebooks, say how accurate the models are, make the site of them
 	@$(PY) notebooks/run.py --output $(OUTPUT)
 	@$(PY) website/build.py --notebooks $(OUTPUT)
 
@@ -45,7 +45,7 @@ check: $(READY)  ## what to run before every commit, three minutes: ruff, struct
 	$(PY) website/build.py --strict && \
 	echo "Checked, in $$(($$(date +%s) - began)) s. make test runs everything."
 
-site: $(READY)  ## make pages of the committed notebooks, in build/site
+site: $(READY)  ## make the site of the notebooks as they are committed, in build/site
 	@$(PY) website/build.py --strict
 
 serve: site  ## the same, and show them at http://localhost:8000
@@ -65,8 +65,7 @@ colab-at-home:  ## every page as a Colab CPU runtime runs it; needs Linux, root,
 	@$(PYTHON) -m colab.at_home $(PAGES)
 
 lint: $(READY)  ## ruff, over code and notebooks
-	$(PY) -m ruff check
-	$(PY) -m ruff format --check
+	$(PY) -m ruff check && $(PY) -m ruff format --check || { echo "make format mends most of it."; exit 1; }
 
 format: $(READY)  ## let ruff put code and notebooks in order
 	$(PY) -m ruff check --fix
@@ -103,9 +102,10 @@ $(READY): requirements.txt constraints.txt pyproject.toml colab/setup.py
 	  { echo "There is no $(PYTHON) here. Install Python 3.10 to 3.14, or name one: make PYTHON=python3.12 run"; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 14) else \
 	  "This needs Python 3.10 to 3.14; $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 run" % v)'
-	@echo "Setting up $(VENV), once: some minutes, and about 6.5 GB where torch comes with CUDA."
+	@echo "Setting up $(VENV), once: some minutes, and 7 GB where torch comes with CUDA."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) \
 	  $(if $(TORCH),-r colab/torch-$(TORCH).txt) -r requirements.txt -e .
 	@$(PY) colab/setup.py || true
 	@touch $@
+	@echo "Ready: $(VENV) has all that the tutorial needs."

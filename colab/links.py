@@ -30,13 +30,15 @@ if on_colab:
     import time
 
     repository, ref = "{repository}", "{ref}"
+    print("Fetching the tutorial, and a scan kernel to prove: two minutes at most.", flush=True)
     began, home = time.monotonic(), os.path.abspath(repository.partition("/")[2])
     if not os.path.isdir(home):
         os.environ["GIT_TERMINAL_PROMPT"] = "0"  # a question would hang
         subprocess.run(["rm", "-rf", home + ".part"])
         clone = ["git", "clone", "--quiet", "--depth", "1", "--branch", ref, f"https://github.com/{{repository}}"]
         if subprocess.run(["timeout", "60", *clone, home + ".part"]).returncode:
-            raise RuntimeError(f"{{repository}} has no {{ref}}, or is not reached. Its README says what a fork needs.")
+            what = f"{{clone[-1]}} was not fetched: GitHub was not reached within a minute, or there is no {{ref}}."
+            raise RuntimeError(f"{{what}} Run this cell again. If it is your fork, its README says what it needs.")
         os.rename(home + ".part", home)
     sys.path[:0] = [] if home in sys.path else [home]
 

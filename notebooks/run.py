@@ -116,7 +116,8 @@ def main() -> None:
             parser.error(f"there is no file {path}; give a path, such as notebooks/A2_your_own_sequence.ipynb")
     if not arguments.in_place:
         arguments.output.mkdir(parents=True, exist_ok=True)
-    print(f"Executing {len(paths)} notebooks, from the first cell to the last: minutes, most of them in training.")
+    notebooks = "a notebook" if len(paths) == 1 else f"{len(paths)} notebooks"
+    print(f"Executing {notebooks}, from the first cell to the last: minutes, most of them in training.")
     began, summary = time.perf_counter(), ""
     for number, path in enumerate(paths, start=1):
         target = path if arguments.in_place else arguments.output / path.name

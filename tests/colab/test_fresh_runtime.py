@@ -125,6 +125,7 @@ def test_the_first_cell_on_two_pages_and_on_one_of_them_twice(colab, tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.count(f"from {name}/helpers/__init__.py") == len(work), run.stdout
     for line in (
+        "Fetching the tutorial, ",
         "Runtime:     Colab, ",
         "GPU:         none",
         "Scan kernel: ",
@@ -156,6 +157,7 @@ def test_a_copy_that_is_not_published_is_told_what_to_do(colab, tmp_path):
     command = [python, "-c", links.cell(**links.setting())]
     run = subprocess.run(command, cwd=tmp_path, env=nowhere, capture_output=True, text=True)
     assert run.returncode == 1 and not (tmp_path / name).exists()
-    assert "has no main, or is not reached. Its README says what a fork needs." in run.stderr.replace(
-        f"no {links.setting()['ref']},", "no main,"
-    )
+    assert run.stdout == "Fetching the tutorial, and a scan kernel to prove: two minutes at most.\n"
+    repository, ref = links.setting()["repository"], links.setting()["ref"]
+    assert f"https://github.com/{repository} was not fetched: GitHub was not reached within a minute, or" in run.stderr
+    assert f"there is no {ref}. Run this cell again. If it is your fork, its README says what it needs." in run.stderr

@@ -97,7 +97,7 @@ explorable("reading", ({ picture, draw, tell, button, ready }) => {
         `${squares(pixels, (i) => (i < head ? "" : ' class="ahead"'))}${cursor}</svg>` +
         `<p class="count">pixel ${head} of 784</p></div>` +
         `<div><p>Its answer so far</p><ol class="bars">${bars.join("")}</ol>` +
-        `<div class="history" aria-hidden="true">${history()}</div><p class="count">which digit was in the lead</p></div></div>`,
+        `<div class="history" aria-hidden="true">${history()}</div><p class="count">its best guess at each moment, from the first pixel to the last</p></div></div>`,
     );
     if (playing) tell("Reading.");
     else if (answer) tell(`After ${head} of 784 pixels it answers ${leader}, with ${percent(answer[leader])}.`);
