@@ -151,6 +151,8 @@ def test_a_page_is_whole_at_both_widths(visit, name):
         page.set_viewport_size(width)
         wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert wide[0] <= wide[1], f"at {width['width']} pixels the page is {wide[0]} wide"
+        if width is DESKTOP:
+            assert page.evaluate(CUT) == [], "code whose lines have no end in sight"
     assert page.evaluate(BEYOND) == [], "stands out of the page"
     assert page.evaluate(IMAGES) == []
     formulas = page.evaluate(FORMULAS)
@@ -165,6 +167,10 @@ BEYOND = """() => [...document.querySelectorAll('article :is(p, li, h1, h2, img,
   .filter((e) => e.getClientRects().length && e.getBoundingClientRect().right > innerWidth + 1)
   .filter((e) => !e.closest('.table-wrapper, pre, div.math, .highlight'))
   .map((e) => e.outerHTML.slice(0, 100))"""
+
+CUT = """() => [...document.querySelectorAll('article pre')]
+  .filter((e) => e.scrollWidth > e.clientWidth + 1)
+  .map((e) => e.textContent.slice(0, 80))"""
 
 IMAGES = """() => [...document.querySelectorAll('article img')]
   .filter((e) => !e.alt || !e.complete || !e.naturalWidth || !e.getBoundingClientRect().width)
