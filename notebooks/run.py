@@ -123,7 +123,8 @@ def main() -> None:
         target = path if arguments.in_place else arguments.output / path.name
         summary += execute(path, target, f"[{number}/{len(paths)}] {path.stem}:", arguments.timeout, arguments.minutes)
     where = HERE if arguments.in_place else arguments.output.resolve()
-    print(f"All {len(paths)} ran, in {(time.perf_counter() - began) / 60:.1f} minutes. They are in {where}")
+    minutes = (time.perf_counter() - began) / 60
+    print(f"{notebooks.capitalize()} executed, in {minutes:.1f} minutes. In {where}")
     print(summary, end="")
 
 

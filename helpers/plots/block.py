@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import PercentFormatter
 
-from helpers.plots.style import BLUE, GREEN, ORANGE, PINK, in_style, styled
+from helpers.plots.style import BLUE, GREEN, ORANGE, PINK, arrow, box, in_style, styled
 
 MEET = ORANGE  # the two places where positions meet, the convolution and the scan, wherever they are drawn
 
@@ -21,18 +21,10 @@ def mamba_block(d_model, d_inner, d_state, dt_rank, d_conv):
     axes.set(xlim=(-3.2, 23.2), ylim=(-1.9, 10.3), aspect="equal")
     axes.axis("off")
 
-    def box(x, y, text, color=BLUE, width=2.2, height=1.5):
-        corner = (x - width / 2, y - height / 2)
+    def part(x, y, text, color=BLUE, width=2.2, height=1.5):
         strong = color == MEET
-        look = {"facecolor": color + ("b0" if strong else "28"), "edgecolor": color, "linewidth": 2 if strong else 1}
-        axes.add_patch(plt.Rectangle(corner, width, height, **look))
-        axes.text(x, y, text, ha="center", va="center", fontsize=7.5)
-
-    def flow(*places):
-        """A line through places, with an arrow at its end."""
-        axes.plot(*zip(*places[:-1], strict=True), color="black", linewidth=1)
-        arrow = {"arrowstyle": "-|>", "color": "black", "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
-        axes.annotate("", places[-1], places[-2], arrowprops=arrow)
+        look = {"facecolor": color + ("b0" if strong else "28"), "linewidth": 2 if strong else 1}
+        box(axes, x - width / 2, y - height / 2, width, height, text, color, 7.5, **look)
 
     def joint(x, y, sign):
         axes.add_patch(plt.Circle((x, y), 0.45, facecolor="white", edgecolor="black"))
@@ -46,31 +38,31 @@ def mamba_block(d_model, d_inner, d_state, dt_rank, d_conv):
     note(1.3, 9.1, "the Mamba block", "left")
     note(8.6, -1.1, "residual connection")
 
-    flow((-3.0, 3.2), (-2.0, 3.2))
-    flow((-2.6, 3.2), (-2.6, -1.5), (20.6, -1.5), (20.6, 4.15))
-    flow((0.0, 3.2), (1.3, 3.2))
-    flow((3.5, 3.2), (4.0, 3.2), (4.0, 4.6), (4.8, 4.6))
-    flow((3.5, 3.2), (4.0, 3.2), (4.0, 1.2), (4.8, 1.2))
-    flow((7.0, 4.6), (11.4, 4.6))
-    flow((8.1, 4.6), (8.1, 6.4))
-    flow((9.2, 7.1), (10.7, 7.1))
-    flow((12.0, 6.3), (12.0, 5.6))
-    flow((8.1, 7.9), (8.1, 8.7), (13.8, 8.7), (13.8, 5.6))
-    flow((12.8, 2.5), (12.8, 3.6))
-    flow((14.2, 4.6), (15.3, 4.6))
-    flow((7.0, 1.2), (15.75, 1.2), (15.75, 4.15))
-    flow((16.2, 4.6), (16.7, 4.6))
-    flow((18.9, 4.6), (20.15, 4.6))
-    flow((21.05, 4.6), (22.6, 4.6))
+    arrow(axes, (-3.0, 3.2), (-2.0, 3.2))
+    arrow(axes, (-2.6, 3.2), (-2.6, -1.5), (20.6, -1.5), (20.6, 4.15))
+    arrow(axes, (0.0, 3.2), (1.3, 3.2))
+    arrow(axes, (3.5, 3.2), (4.0, 3.2), (4.0, 4.6), (4.8, 4.6))
+    arrow(axes, (3.5, 3.2), (4.0, 3.2), (4.0, 1.2), (4.8, 1.2))
+    arrow(axes, (7.0, 4.6), (11.4, 4.6))
+    arrow(axes, (8.1, 4.6), (8.1, 6.4))
+    arrow(axes, (9.2, 7.1), (10.7, 7.1))
+    arrow(axes, (12.0, 6.3), (12.0, 5.6))
+    arrow(axes, (8.1, 7.9), (8.1, 8.7), (13.8, 8.7), (13.8, 5.6))
+    arrow(axes, (12.8, 2.5), (12.8, 3.6))
+    arrow(axes, (14.2, 4.6), (15.3, 4.6))
+    arrow(axes, (7.0, 1.2), (15.75, 1.2), (15.75, 4.15))
+    arrow(axes, (16.2, 4.6), (16.7, 4.6))
+    arrow(axes, (18.9, 4.6), (20.15, 4.6))
+    arrow(axes, (21.05, 4.6), (22.6, 4.6))
 
-    box(-1.0, 3.2, "RMSNorm", GREEN, width=2.0)
-    box(2.4, 3.2, "linear\nin_proj")
-    box(5.9, 4.6, f"conv1d\n{d_conv} taps,\nSiLU", MEET, height=1.9)
-    box(8.1, 7.1, "linear\nx_proj")
-    box(12.0, 7.1, "linear\ndt_proj,\nsoftplus", width=2.6, height=1.7)
-    box(12.8, 4.6, "selective scan\nand skip", MEET, width=2.9, height=2.0)
-    box(5.9, 1.2, "SiLU", PINK)
-    box(17.8, 4.6, "linear\nout_proj")
+    part(-1.0, 3.2, "RMSNorm", GREEN, width=2.0)
+    part(2.4, 3.2, "linear\nin_proj")
+    part(5.9, 4.6, f"conv1d\n{d_conv} taps,\nSiLU", MEET, height=1.9)
+    part(8.1, 7.1, "linear\nx_proj")
+    part(12.0, 7.1, "linear\ndt_proj,\nsoftplus", width=2.6, height=1.7)
+    part(12.8, 4.6, "selective scan\nand skip", MEET, width=2.9, height=2.0)
+    part(5.9, 1.2, "SiLU", PINK)
+    part(17.8, 4.6, "linear\nout_proj")
     joint(15.75, 4.6, "×")
     joint(20.6, 4.6, "+")
 

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.ticker import PercentFormatter
 
-from helpers.plots.style import BLUE, GREEN, ORANGE, PINK, RED, styled
+from helpers.plots.style import BLUE, GREEN, ORANGE, PINK, RED, arrow, box, styled
 
 MARKS = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95])  # of a box: its whiskers, its ends and its middle
 
@@ -17,33 +17,26 @@ def pixel_classifier(d_model, n_layer):
     axes.axis("off")
     middle = 3.2
 
-    def box(x, text, color, width, height=1.7):
-        corner = (x - width / 2, middle - height / 2)
-        axes.add_patch(plt.Rectangle(corner, width, height, facecolor=color + "40", edgecolor=color, linewidth=1.2))
-        axes.text(x, middle, text, ha="center", va="center", fontsize=8.5)
-
-    def arrow(*places):
-        axes.plot(*zip(*places[:-1], strict=True), color="black", linewidth=1)
-        style = {"arrowstyle": "-|>", "color": "black", "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
-        axes.annotate("", places[-1], places[-2], arrowprops=style)
+    def part(x, text, color, width, height=1.7):
+        box(axes, x - width / 2, middle - height / 2, width, height, text, color, 8.5, linewidth=1.2)
 
     layer = plt.Rectangle((5.0, 1.1), 5.3, 4.7, facecolor="#00000008", edgecolor="#888888", linestyle="--", linewidth=1)
     axes.add_patch(layer)
     axes.text(10.2, 0.65, f"{n_layer} layers", ha="right", va="center", fontsize=8.5)
     ends = (0.2, 1.4, 3.6, 5.5, 6.7, 7.1, 9.1, 9.4, 10.0, 11.8, 13.0, 13.3, 15.7, 16.8, 18.2, 18.9)
     for left, right in zip(ends[::2], ends[1::2], strict=True):
-        arrow((left, middle), (right, middle))
-    arrow((5.25, middle), (5.25, 1.6), (9.7, 1.6), (9.7, middle - 0.3))
-    arrow((8.6, middle + 0.85), (8.6, 4.9), (7.6, 4.9), (7.6, middle + 0.85))
+        arrow(axes, (left, middle), (right, middle))
+    arrow(axes, (5.25, middle), (5.25, 1.6), (9.7, 1.6), (9.7, middle - 0.3))
+    arrow(axes, (8.6, middle + 0.85), (8.6, 4.9), (7.6, 4.9), (7.6, middle + 0.85))
     axes.text(8.1, 5.25, "state", ha="center", va="center", fontsize=8)
-    box(2.5, "embedding\n(linear)", BLUE, 2.2)
-    box(6.1, "norm", PINK, 1.2)
-    box(8.1, "Mamba\nblock", GREEN, 2.0)
+    part(2.5, "embedding\n(linear)", BLUE, 2.2)
+    part(6.1, "norm", PINK, 1.2)
+    part(8.1, "Mamba\nblock", GREEN, 2.0)
     axes.add_patch(plt.Circle((9.7, middle), 0.3, facecolor="white", edgecolor="black"))
     axes.text(9.7, middle - 0.03, "+", ha="center", va="center", fontsize=10)
-    box(12.4, "norm", PINK, 1.2)
-    box(14.5, "average over\npositions", ORANGE, 2.4)
-    box(17.5, "head\n(linear)", BLUE, 1.4)
+    part(12.4, "norm", PINK, 1.2)
+    part(14.5, "average over\npositions", ORANGE, 2.4)
+    part(17.5, "head\n(linear)", BLUE, 1.4)
     shapes = {
         0.75: "(784, 1)",
         4.3: f"(784, {d_model})",

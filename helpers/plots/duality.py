@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
 
-from helpers.plots.style import BLUE, GREEN, LINES, ORANGE, PINK, in_style, styled
+from helpers.plots.style import BLUE, GREEN, LINES, ORANGE, PINK, arrow, box, in_style, styled
 
 ROW = 28  # pixels of a row of a digit
 
@@ -45,11 +45,9 @@ def three_blocks():
         gap = 6.2 / len(parts)
         for level, (text, color) in enumerate(parts):
             low = level * gap
-            axes.add_patch(plt.Rectangle((0.02, low), 0.96, 0.72, facecolor=color + "40", edgecolor=color))
-            axes.text(0.5, low + 0.36, text, ha="center", va="center", fontsize=8)
+            box(axes, 0.02, low, 0.96, 0.72, text, color, 8)
             if level:
-                arrow = {"arrowstyle": "-|>", "color": "black", "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
-                axes.annotate("", (0.5, low), (0.5, low - gap + 0.72), arrowprops=arrow)
+                arrow(axes, (0.5, low - gap + 0.72), (0.5, low))
 
 
 @styled

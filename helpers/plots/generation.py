@@ -92,7 +92,7 @@ def bits_of_seeds(named):
         axes.plot(bits, [place] * len(bits), "o", color=BLUE, markersize=6, alpha=0.8)
         axes.annotate(f"{mean:.3f}", (max(bits), place), (8, 0), textcoords="offset points", va="center", fontsize=8.5)
     axes.set(xlabel="bits per pixel", yticks=range(len(rows)), yticklabels=[name for name, _ in rows])
-    axes.margins(x=0.12)
+    axes.margins(x=0.12, y=0.12)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
 

@@ -2,17 +2,7 @@
 
 import matplotlib.pyplot as plt
 
-from helpers.plots.style import BLUE, GREEN, ORANGE, in_style, show_image, styled
-
-
-def _box(axes, x, y, width, height, text, color):
-    axes.add_patch(plt.Rectangle((x, y), width, height, facecolor=color + "40", edgecolor=color))
-    axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=9)
-
-
-def _arrow(axes, start, end, color="black", width=1.0):
-    arrow = {"arrowstyle": "-|>", "color": color, "linewidth": width, "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", end, start, arrowprops=arrow)
+from helpers.plots.style import BLUE, GREEN, ORANGE, arrow, box, in_style, show_image, styled
 
 
 @styled
@@ -27,28 +17,28 @@ def where_positions_meet():
         axes.axis("off")
         head = "Linear(784, 10)" if flat else "Linear(d, 10)"
         if flat:
-            _box(axes, 0, 3.1, 5, 0.6, head, ORANGE)
+            box(axes, 0, 3.1, 5, 0.6, head, ORANGE)
         else:
-            _box(axes, 1.25, 3.9, 2.5, 0.6, head, BLUE)
-            _box(axes, 1.25, 2.95, 2.5, 0.6, "mean over positions", BLUE)
-            _arrow(axes, (2.5, 3.55), (2.5, 3.9))
-        _arrow(axes, (2.5, 3.7 if flat else 4.5), (2.5, 4.3 if flat else 4.8))
+            box(axes, 1.25, 3.9, 2.5, 0.6, head, BLUE)
+            box(axes, 1.25, 2.95, 2.5, 0.6, "mean over positions", BLUE)
+            arrow(axes, (2.5, 3.55), (2.5, 3.9))
+        arrow(axes, (2.5, 3.7 if flat else 4.5), (2.5, 4.3 if flat else 4.8))
         for number, name in enumerate(names):
             middle = number + 0.5
             axes.text(middle, 0, name, ha="center", va="center", fontsize=10)
             if name == "...":
                 axes.text(middle, 1.55, "...", ha="center", va="center")
                 continue
-            _box(axes, middle - 0.32, 1.25, 0.64, 0.6, "block", GREEN)
-            _arrow(axes, (middle, 0.25), (middle, 1.25))
-            _arrow(axes, (middle, 1.85), (middle, 3.1) if flat else (2.5 + (middle - 2.5) * 0.45, 2.95))
+            box(axes, middle - 0.32, 1.25, 0.64, 0.6, "block", GREEN)
+            arrow(axes, (middle, 0.25), (middle, 1.25))
+            arrow(axes, (middle, 1.85), (middle, 3.1) if flat else (2.5 + (middle - 2.5) * 0.45, 2.95))
             if flat:
                 axes.text(middle + 0.08, 2.45, name.replace("x", "w"), fontsize=9)
         for start in (0.82, 1.82, 2.82, 3.7):
             if flat:
-                _arrow(axes, (start, 1.55), (start + 0.36 if start < 3 else 4.18, 1.55), "#9aa7b1")
+                arrow(axes, (start, 1.55), (start + 0.36 if start < 3 else 4.18, 1.55), color="#9aa7b1")
             else:
-                _arrow(axes, (start, 1.55), (start + 0.36 if start < 3 else 4.18, 1.55), GREEN, 2)
+                arrow(axes, (start, 1.55), (start + 0.36 if start < 3 else 4.18, 1.55), color=GREEN, linewidth=2)
         axes.text(2.5, 0.72, "state, optional" if flat else "state: the only way across", ha="center", fontsize=9,
                   color="#5b6670" if flat else GREEN, backgroundcolor="white")  # fmt: skip
 

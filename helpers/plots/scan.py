@@ -5,7 +5,7 @@ import math
 import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator
 
-from helpers.plots.style import BLUE, GREEN, ORANGE, in_style, styled
+from helpers.plots.style import BLUE, GREEN, ORANGE, arrow, box, in_style, styled
 
 
 @styled
@@ -68,16 +68,6 @@ def doubling(length):
     panels[0].set_ylabel("place", fontsize=9)
 
 
-def _box(axes, x, y, width, height, text, color, size=9):
-    axes.add_patch(plt.Rectangle((x, y), width, height, facecolor=color + "40", edgecolor=color))
-    axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=size)
-
-
-def _arrow(axes, start, end, color="black", dashed=False):
-    style = {"arrowstyle": "-|>", "color": color, "linewidth": 1.2, "linestyle": "--" if dashed else "-"}
-    axes.annotate("", end, start, arrowprops=style)
-
-
 @styled
 def fused_or_not():
     """Where the numbers of one position are: every array in memory, or the state in registers."""
@@ -88,25 +78,25 @@ def fused_or_not():
         axes.text(0, 7.75, "memory", fontsize=9, color="#555555")
         axes.text(0, 0.1, "registers and nearest cache", fontsize=9, color="#555555")
         axes.axhline(3.2, color="#999999", linewidth=0.8, linestyle=":")
-    _box(left, 0, 5.8, 2.4, 1.3, "u, Δ, B, C", BLUE)
-    _box(left, 7.9, 5.8, 2, 1.3, "y", BLUE)
+    box(left, 0, 5.8, 2.4, 1.3, "u, Δ, B, C", BLUE)
+    box(left, 7.9, 5.8, 2, 1.3, "y", BLUE)
     for x, name in ((2.9, "Ā"), (4.6, "B̄u"), (6.3, "h")):
-        _box(left, x, 4.3, 1.3, 2.8, f"{name}\n\n16 ×\nas large", ORANGE, 8)
+        box(left, x, 4.3, 1.3, 2.8, f"{name}\n\n16 ×\nas large", ORANGE, 8)
     for number, x in enumerate((2.3, 4.0, 5.7, 7.3)):
-        _box(left, x, 1.2, 1.3, 1.1, ("exp", "×", "Āh + B̄u", "C h")[number], GREEN, 7)
+        box(left, x, 1.2, 1.3, 1.1, ("exp", "×", "Āh + B̄u", "C h")[number], GREEN, 7)
     for start, end in (((1.2, 5.8), (2.7, 2.3)), ((7.95, 2.3), (8.9, 5.8))):
-        _arrow(left, start, end)
+        arrow(left, start, end)
     for x, (up, down) in ((3.55, (3.0, 5.9)), (5.25, (4.65, 6.15)), (6.95, (6.6, 7.75))):
-        _arrow(left, (up, 2.3), (x - 0.15, 4.3))
-        _arrow(left, (x + 0.15, 4.3), (down, 2.3))
-    _arrow(left, (1.6, 5.8), (4.3, 2.3))
-    _box(right, 0, 5.8, 2.4, 1.3, "u, Δ, B, C", BLUE)
-    _box(right, 7.6, 5.8, 2.2, 1.3, "y", BLUE)
-    _box(right, 3.5, 5.0, 3, 2.1, "h of every\n16th position,\nfor the way back", BLUE, 8)
-    _box(right, 2.6, 1, 4.8, 1.6, "Ā, B̄u and h of one position\nh stays for the next", GREEN, 9)
-    _arrow(right, (1.2, 5.8), (3.2, 2.6))
-    _arrow(right, (6.8, 2.6), (8.7, 5.8))
-    _arrow(right, (5, 2.6), (5, 5.0), dashed=True)
+        arrow(left, (up, 2.3), (x - 0.15, 4.3))
+        arrow(left, (x + 0.15, 4.3), (down, 2.3))
+    arrow(left, (1.6, 5.8), (4.3, 2.3))
+    box(right, 0, 5.8, 2.4, 1.3, "u, Δ, B, C", BLUE)
+    box(right, 7.6, 5.8, 2.2, 1.3, "y", BLUE)
+    box(right, 3.5, 5.0, 3, 2.1, "h of every\n16th position,\nfor the way back", BLUE, 8)
+    box(right, 2.6, 1, 4.8, 1.6, "Ā, B̄u and h of one position\nh stays for the next", GREEN, 9)
+    arrow(right, (1.2, 5.8), (3.2, 2.6))
+    arrow(right, (6.8, 2.6), (8.7, 5.8))
+    arrow(right, (5, 2.6), (5, 5.0), linestyle="--")
 
 
 @styled

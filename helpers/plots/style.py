@@ -57,3 +57,16 @@ def show_image(axes, image):
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     axes.spines[:].set_visible(True)
+
+
+def box(axes, x, y, width, height, text, color, size=9, **look):
+    """A box of a diagram from its lower left corner on, with its text in the middle."""
+    axes.add_patch(plt.Rectangle((x, y), width, height, **{"facecolor": color + "40", "edgecolor": color} | look))
+    axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=size)
+
+
+def arrow(axes, *places, color="black", **look):
+    """A line of a diagram through places, with an arrow at its end."""
+    axes.plot(*zip(*places[:-1], strict=True), color=color, linewidth=1)
+    look = {"arrowstyle": "-|>", "color": color, "linewidth": 1, "shrinkA": 0, "shrinkB": 0} | look
+    axes.annotate("", places[-1], places[-2], arrowprops=look)
