@@ -1,9 +1,9 @@
 """The kernels of :func:`helpers.conv.causal_conv1d` on the CPU, and the operators around them.
 
-Backwards, with ``s = bias + sum_k weight[k] x[t - taps + 1 + k]``, ``y = s sigmoid(s)`` and a gradient dy::
+Backwards, with ``s = bias + sum_k weight[k] x[t - width + 1 + k]``, ``y = s sigmoid(s)`` and a gradient dy::
 
     ds = dy sigmoid(s) (1 + s (1 - sigmoid(s)))
-    dweight[k] = sum_t ds[t] x[t - taps + 1 + k]        dx[t] = sum_k weight[k] ds[t + taps - 1 - k]
+    dweight[k] = sum_t ds[t] x[t - width + 1 + k]        dx[t] = sum_k weight[k] ds[t + width - 1 - k]
 """
 
 import numpy as np
@@ -25,21 +25,21 @@ from helpers.simd import (
 )
 from helpers.threads import parallel_for
 
-BLOCK = 16  # positions whose inputs are gathered, with the taps - 1 before them, before anything is computed
+BLOCK = 16  # positions whose inputs are gathered, with the width - 1 before them, before anything is computed
 
 
-# --- the kernels: x is (batch, length, dim), weight (taps, dim), window (batch, taps - 1, dim) ------------------------
+# --- the kernels: x is (batch, length, dim), weight (width, dim), initial_states (batch, width - 1, dim) --------------
 
 
 @cached_kernel
-def _forward(first, last, x, weight, bias, window, y):
+def _forward(first, last, x, weight, bias, initial_states, y):
     _, length, dim = x.shape
-    before = window.shape[1]
+    before = initial_states.shape[1]
     xs = np.empty((before + BLOCK) * LANES, weight.dtype)
     for task in range(first, last):  # sixteen channels of one sequence
         b, c = task // (dim // LANES), task % (dim // LANES) * LANES
         for j in range(before):
-            store(xs, j * LANES, load(window, (b * before + j) * dim + c))
+            store(xs, j * LANES, load(initial_states, (b * before + j) * dim + c))
         for start in range(0, length, BLOCK):
             count = min(BLOCK, length - start)
             top = (b * length + start) * dim + c
@@ -57,9 +57,9 @@ def _forward(first, last, x, weight, bias, window, y):
 
 
 @cached_kernel
-def _backward(first, last, x, weight, bias, window, dy, dx, dweight, dbias, dwindow):
+def _backward(first, last, x, weight, bias, initial_states, dy, dx, dweight, dbias, dstates):
     _, length, dim = x.shape
-    before = window.shape[1]
+    before = initial_states.shape[1]
     zero, one = splat(weight.dtype.type(0)), weight.dtype.type(1)
     xs, slopes = np.empty((before + BLOCK) * LANES, weight.dtype), np.empty((before + BLOCK) * LANES, weight.dtype)
     sums = np.empty((before + 1) * LANES, weight.dtype)
@@ -79,7 +79,7 @@ def _backward(first, last, x, weight, bias, window, dy, dx, dweight, dbias, dwin
                 if t >= 0:
                     store(xs, j * LANES, load(x, top + (j - before) * dim))
                 else:
-                    store(xs, j * LANES, load(window, (b * before + before + t) * dim + c))
+                    store(xs, j * LANES, load(initial_states, (b * before + before + t) * dim + c))
             for i in range(count):
                 prefetch(x, top + (i - BLOCK) * dim)
                 prefetch(dy, top + (i - BLOCK) * dim)
@@ -107,13 +107,13 @@ def _backward(first, last, x, weight, bias, window, dy, dx, dweight, dbias, dwin
             grad = zero
             for k in range(j + 1):
                 grad = grad + load(weight, k * dim + c) * load(slopes, (j - k) * LANES)
-            store(dwindow, (b * before + j) * dim + c, grad)
+            store(dstates, (b * before + j) * dim + c, grad)
         for k in range(before + 1):
             store(dweight, (b * (before + 1) + k) * dim + c, load(sums, k * LANES))
         store(dbias, b * dim + c, sum_bias)
 
 
-# --- the operators: x is (batch, dim, length), weight (dim, taps), window (batch, dim, taps - 1) ----------------------
+# --- the operators: x is (batch, dim, length), weight (dim, width), initial_states (batch, dim, width - 1) ------------
 #
 # Fewer channels than lanes would leave most lanes empty. So the channels of all sequences are put side by side, as if
 # they were those of a single sequence.
@@ -129,12 +129,17 @@ def _channels(x):
     return array(F.pad(x, (0, -x.shape[-1] % LANES)) if x.shape[-1] % LANES else x)
 
 
-def _inputs(x, weight, bias, window):
+def _inputs(x, weight, bias, initial_states):
     batch, dim, _ = x.shape
     bias = weight.new_zeros(dim) if bias is None else bias
-    window = weight.new_zeros(batch, dim, weight.shape[1] - 1) if window is None else window
+    initial_states = weight.new_zeros(batch, dim, weight.shape[1] - 1) if initial_states is None else initial_states
     copies = 1 if dim >= LANES else batch
-    return [_sequences(x), _channels(weight.T.repeat(1, copies)), _channels(bias.repeat(copies)), _sequences(window)]
+    return [
+        _sequences(x),
+        _channels(weight.T.repeat(1, copies)),
+        _channels(bias.repeat(copies)),
+        _sequences(initial_states),
+    ]
 
 
 def _outputs(batch, dim, *arrays):
@@ -148,44 +153,48 @@ def _outputs(batch, dim, *arrays):
 
 @torch.library.custom_op("one_pixel::causal_conv1d", mutates_args=(), device_types="cpu")
 def _conv(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, window: torch.Tensor | None
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, initial_states: torch.Tensor | None
 ) -> torch.Tensor:
-    inputs = _inputs(x, weight, bias, window)
+    inputs = _inputs(x, weight, bias, initial_states)
     y = np.empty_like(inputs[0])
     parallel_for(_forward, y.shape[0] * y.shape[2] // LANES, *inputs, y)
     return next(_outputs(*x.shape[:2], y)).mT
 
 
 @_conv.register_fake
-def _(x, weight, bias, window):
+def _(x, weight, bias, initial_states):
     batch, dim, length = x.shape
     return x.new_empty(batch, length, dim).mT
 
 
 @torch.library.custom_op("one_pixel::causal_conv1d_backward", mutates_args=(), device_types="cpu")
 def _conv_backward(
-    dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, window: torch.Tensor | None
+    dy: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    initial_states: torch.Tensor | None,
 ) -> list[torch.Tensor]:
-    """The gradients of x, weight, bias and window, whether they were given or not."""
-    inputs = _inputs(x, weight, bias, window)
-    (rows, _, lanes), taps = inputs[0].shape, weight.shape[1]
+    """The gradients of x, weight, bias and initial_states, whether they were given or not."""
+    inputs = _inputs(x, weight, bias, initial_states)
+    (rows, _, lanes), width = inputs[0].shape, weight.shape[1]
     dy = _sequences(dy)
     real = inputs[1].dtype
-    dx, dwindow = np.empty_like(dy), np.empty((rows, taps - 1, lanes), real)
-    dweight, dbias = np.empty((rows, taps, lanes), real), np.empty((rows, 1, lanes), real)
-    parallel_for(_backward, rows * lanes // LANES, *inputs, dy, dx, dweight, dbias, dwindow)
-    dx, dweight, dbias, dwindow = _outputs(*x.shape[:2], dx, dweight, dbias, dwindow)
+    dx, dstates = np.empty_like(dy), np.empty((rows, width - 1, lanes), real)
+    dweight, dbias = np.empty((rows, width, lanes), real), np.empty((rows, 1, lanes), real)
+    parallel_for(_backward, rows * lanes // LANES, *inputs, dy, dx, dweight, dbias, dstates)
+    dx, dweight, dbias, dstates = _outputs(*x.shape[:2], dx, dweight, dbias, dstates)
     # Summed over the batch at the end, in its order: the number of threads cannot change the result.
     dweight, dbias = (torch.from_numpy(x.numpy().sum(0)) for x in (dweight, dbias))
-    return [dx.mT, dweight.T.contiguous(), dbias[0], dwindow.mT]
+    return [dx.mT, dweight.T.contiguous(), dbias[0], dstates.mT]
 
 
 @_conv_backward.register_fake
-def _(dy, x, weight, bias, window):
+def _(dy, x, weight, bias, initial_states):
     batch, dim, length = x.shape
-    taps = weight.shape[1]
-    dwindow = weight.new_empty(batch, taps - 1, dim).mT
-    return [x.new_empty(batch, length, dim).mT, weight.new_empty(dim, taps), weight.new_empty(dim), dwindow]
+    width = weight.shape[1]
+    dstates = weight.new_empty(batch, width - 1, dim).mT
+    return [x.new_empty(batch, length, dim).mT, weight.new_empty(dim, width), weight.new_empty(dim), dstates]
 
 
 def _keep_for_backward(ctx, inputs, output):
