@@ -1,6 +1,6 @@
 """The selective scan fused on the CPU, for fewer channels than a vector has lanes.
 
-The same computation as in :mod:`helpers.scan.numba_kernel`, turned around: there sixteen channels are computed at once
+The same computation as in :mod:`helpers.scan.numba_passes`, turned around: there sixteen channels are computed at once
 and one state after another, here sixteen states and one channel after another. So what was a sum over states, one
 addition each, is now a sum over lanes, and the other way round: the gradients of B and C become plain additions.
 
