@@ -106,7 +106,8 @@ def test_a_page_runs_from_an_empty_folder(colab, tmp_path, name):
     assert run.returncode == 0, run.stdout + run.stderr
     page = nbformat.read(tmp_path / "out" / name, as_version=4)
     (said,) = page.cells[1].outputs
-    lines = said.text.splitlines()
+    fetching, *lines = said.text.splitlines()
+    assert fetching.startswith("Fetching the tutorial")
     assert [line.partition(":")[0] for line in lines] == ["Runtime", "GPU", "Scan kernel", "Verified"], said.text
     assert lines[0].startswith("Runtime:     Colab, Python") and lines[1] == "GPU:         none"
     assert lines[3].startswith("Verified:    forward and backward equal the reference, float32 differs by ")
